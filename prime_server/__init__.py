@@ -1,0 +1,5 @@
+"""An HTTP server married to a distributed backend on ZeroMQ, for pipelines of CPU-heavy stages."""
+
+from prime_server.errors import Interrupted, PrimeServerError, ProtocolError
+
+__all__ = ["Interrupted", "PrimeServerError", "ProtocolError"]

@@ -1,0 +1,1 @@
+"""The compiled layers; `.pxd` is their face for Cython, `.pyi` for Python."""

@@ -1,0 +1,29 @@
+"""libzmq as pyzmq has loaded it, and received messages as buffers."""
+
+from collections.abc import Buffer
+
+import zmq
+
+class Frame:
+    """One ZeroMQ frame as a read-only buffer, at the very address of libzmq's data: nothing is copied until somebody asks for `bytes`.
+
+    `Frame(data)` holds a copy of any bytes-like object.
+    """
+
+    def __init__(self, data: Buffer = b"") -> None: ...
+    @property
+    def address(self) -> int:
+        """Where libzmq holds the bytes."""
+    def __len__(self) -> int: ...
+    def __bytes__(self) -> bytes: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+def receive_frames(socket: zmq.Socket[bytes]) -> list[Frame] | None:
+    """The next multipart message of a socket without waiting, or None."""
+
+def send_frames(socket: zmq.Socket[bytes], frames: list[Buffer]) -> bool:
+    """Sends a multipart message without waiting; False if it would block. Buffers of 64 KiB and more are not copied.
+
+    Raises `zmq.ZMQError` as pyzmq does.
+    """

@@ -1,0 +1,49 @@
+"""The compiled modules: every `_ext/NAME.pyx` becomes `prime_server._ext.NAME`.
+
+`PRIME_SERVER_COVERAGE=1` builds them with line tracing, `PRIME_SERVER_SANITIZE=1` with the address and undefined-behaviour sanitizers.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+traced = os.environ.get("PRIME_SERVER_COVERAGE") == "1"
+sanitized = os.environ.get("PRIME_SERVER_SANITIZE") == "1"
+
+compile_args = ["-O2", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-unreachable-code"]
+link_args: list[str] = []
+if sanitized:
+    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    compile_args = [*compile_args, "-O1", "-g", "-fno-omit-frame-pointer", *sanitizers]
+    link_args = [*sanitizers]
+
+extensions = [
+    Extension(
+        f"prime_server._ext.{source.stem}",
+        [source.as_posix()],
+        include_dirs=["_ext", "prime_server/_ext"],
+        define_macros=[("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if traced else [],
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+        libraries=["dl"] if os.uname().sysname == "Linux" else [],
+    )
+    for source in sorted(Path("_ext").glob("*.pyx"))
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        nthreads=os.cpu_count() or 1,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "binding": True,
+            "linetrace": traced,
+        },
+    )
+)

@@ -1,8 +1,10 @@
-"""HTTP/1.x as it comes over a public connection: strict, incremental parsers for requests and responses."""
+"""HTTP/1.x requests as they come over a public connection: a strict, incremental parser."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint16_t
 
+from prime_server._ext.http_body cimport Body
+from prime_server._ext.http_head cimport ALLOW_OTHER_METHODS, ALLOW_RAW_TARGETS, COMPLETE, CONTINUE, FAILED, MORE, Head, Limits
 from prime_server._ext.libzmq cimport Message
 
 cdef enum:
@@ -17,24 +19,22 @@ cdef enum:
     METHOD_PATCH = 8
     METHOD_OTHER = 9
 
-cdef enum:
-    FAILED = -1    # see the parser's status and reason; the parser takes nothing more
-    MORE = 0       # all bytes were used, the message is not complete
-    COMPLETE = 1   # one message is complete; the bytes behind it were not used
-    CONTINUE = 2   # the head is complete, asks for `100 Continue`, and its body has not begun to come; feed on
-
-cdef struct Limits:        # all in bytes but `fields`; what is over it is refused while it comes in
-    size_t target          # 414
-    size_t head            # request line and field section, 431
-    int fields             # number of header fields, 431
-    size_t body            # 413
-
 # One per connection; plain memory of a few hundred bytes; owns nothing while `request_idle`.
 cdef struct RequestParser:
     const Limits* limits   # not owned
     int status             # after FAILED: the HTTP status that answers it
     const char* reason     # after FAILED: one line of plain text, static
-    # ... the rest is the parser's own
+    # the rest is the parser's own
+    int stage
+    int method
+    int minor
+    bint keep_alive
+    bint percent           # the target holds a `%`
+    uint16_t bits
+    size_t target_at
+    size_t target_size
+    Head head
+    Body body
 
 cdef struct ParsedRequest:
     Message payload        # owned by the receiver: the request as the next stages get it (wire.md), head and de-chunked body

@@ -2,6 +2,7 @@
 
 from libc.stddef cimport size_t
 
+from prime_server._ext.headers cimport Headers
 from prime_server._ext.libzmq cimport Frame
 from prime_server._ext.native cimport Slice
 
@@ -9,12 +10,12 @@ from prime_server._ext.native cimport Slice
 cdef struct PayloadView:
     Slice method
     Slice target       # as it stands in the frame
-    Slice path         # of the target, up to `?`; still percent-encoded
-    Slice query        # of the target, behind `?`; still percent-encoded
+    Slice path         # of the target, up to `?`; percent-encoded still, unless `decoded`
+    Slice query        # of the target, behind `?`; percent-encoded still, unless `decoded`
     Slice fields       # the header lines with their line ends, without the empty line that ends them
     Slice body         # the rest of the frame
     int minor          # HTTP/1.minor
-    char* decoded      # owned: where path and query lie when the target came encoded as a whole; NULL otherwise
+    char* decoded      # owned: where path and query lie when the target came encoded as a whole (then they are plain); NULL otherwise
 
 # 0, or -1: malformed, or without memory; there is nothing to end then.
 cdef int read_payload(const char* data, size_t size, PayloadView* into) noexcept nogil
@@ -23,5 +24,16 @@ cdef void end_payload(PayloadView* view) noexcept nogil
 # -1: the value is longer than `room`.
 cdef int query_value(const PayloadView* view, const char* name, size_t name_size, char* into, size_t room, size_t* size) noexcept nogil
 
+cdef class Request:
+    cdef object _payload       # a Frame or bytes: what the view's slices lie in
+    cdef const char* _data     # of it
+    cdef size_t _size
+    cdef bint _read            # the view is filled
+    cdef bint _needs_host      # made by hand without a Host field: a client adds its own
+    cdef PayloadView _view
+    cdef object _path, _query, _body
+    cdef Headers _headers
+    cdef int read(self) except -1
+
 # The Request over a frame, which it keeps alive. Cheap: nothing is read before it is asked for.
-cdef object request_of(Frame payload)
+cdef Request request_of(Frame payload)

@@ -1,6 +1,6 @@
 """The info frame that travels with every request."""
 
-from collections.abc import Buffer
+from typing_extensions import Buffer
 
 class RequestInfo:
     """What the server tells every part about one request (wire.md), as an immutable value.

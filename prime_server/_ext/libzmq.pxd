@@ -68,7 +68,8 @@ cdef int share(Multipart* to, Multipart* source) noexcept nogil
 # A message with a copy of the bytes. 0, or -1 without memory.
 cdef int copy_in(Message* to, const void* data, size_t size) noexcept nogil
 
-# Receives without waiting into an uninitialised `parts`. 1: there is a message. 0: none is waiting, -1: the socket failed, see zmq.last_error(); `parts` is empty.
+# Receives without waiting into an uninitialised `parts`. 1: there is a message. 0: none is waiting, -1: the socket failed, see
+# zmq.last_error(); `parts` is empty.
 cdef int receive(void* socket, Multipart* parts) noexcept nogil
 # Sends without waiting. 1: gone, `parts` is empty. 0: it would block, -1: the socket failed, see zmq.last_error(); `parts` is unchanged.
 cdef int send(void* socket, Multipart* parts) noexcept nogil

@@ -1,8 +1,7 @@
 """libzmq as pyzmq has loaded it, and received messages as buffers."""
 
-from collections.abc import Buffer
-
 import zmq
+from typing_extensions import Buffer
 
 class Frame:
     """One ZeroMQ frame as a read-only buffer, at the very address of libzmq's data: nothing is copied until somebody asks for `bytes`.

@@ -1,0 +1,104 @@
+# The newcomer's two commands are `make run` and `make test`; both set up what they need below .venv, and again only what has changed.
+# Stamp files say what has been done: .venv/.run (the package), .venv/.dev (the tools), build/*/.built (the other builds).
+
+PYTHON ?= python3
+LISTEN ?= tcp://127.0.0.1:8002
+WORKERS ?= 2
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+MODULES := $(wildcard _ext/*.pyx _ext/*.pxd _ext/*.pxi _ext/*.h prime_server/_ext/*.pxd prime_server/_ext/*.h)
+SOURCES := $(MODULES) $(wildcard prime_server/*.py prime_server/*/*.py prime_server/*/*.pyi prime_server/py.typed)
+# The tests of the codecs and cores: those that run under line tracing and the sanitizers, which make everything slow, take the GIL where
+# the code runs without it, and so have no place in the tests of time and of whole processes.
+CORES := info netstring http request response sessions balancer primality libzmq
+CORE_TESTS := $(wildcard $(foreach name,$(CORES),tests/test_$(name).py tests/test_$(name)_*.py))
+COPIED := setup.py pyproject.toml README.md LICENSE $(SOURCES) tests/conftest.py $(CORE_TESTS)
+
+.PHONY: help run build test lint coverage test-lowest sanitize bench wheel clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run          build into .venv and serve on $(LISTEN)'
+	@echo 'make test         build, lint, run all tests, print the coverage'
+	@echo 'make test-lowest  the tests against the lowest versions that pyproject.toml declares'
+	@echo 'make sanitize     the tests of codecs and cores under the address and undefined-behaviour sanitizers'
+	@echo 'make bench        codecs, primality and throughput'
+	@echo 'make wheel        source distribution and wheel into dist'
+	@echo 'make clean        remove all that was built'
+
+run: .venv/.run
+	$(BIN)/prime_serverd $(LISTEN) $(WORKERS)
+
+build: .venv/.run
+
+# The compiled modules land in prime_server/_ext, and the installation points to the checkout.
+.venv/.run: pyproject.toml setup.py $(MODULES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import Cython, setuptools' 2>/dev/null || $(BIN)/pip install -q 'setuptools>=77' 'Cython>=3.1'
+	$(BIN)/python setup.py -q build_ext --inplace -j $(JOBS)
+	@test .venv/.installed -nt pyproject.toml || $(BIN)/pip install -q --no-build-isolation -e .
+	@touch .venv/.installed $@
+
+.venv/.dev: .venv/.run pyproject.toml
+	@test $@ -nt pyproject.toml || $(BIN)/pip install -q --no-build-isolation -e '.[dev,bench]'
+	@touch $@
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/cython-lint _ext prime_server
+	$(BIN)/mypy
+
+# Every line of Cython in a build of its own, then everything else on the real one.
+test: lint coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+build/coverage/.built: .venv/.dev $(addprefix build/coverage/,$(COPIED))
+	cd build/coverage && PRIME_SERVER_COVERAGE=1 CFLAGS='-Wall -Wextra -Werror' python setup.py -q build_ext --inplace -j $(JOBS)
+	@touch $@
+
+coverage: build/coverage/.built
+	cd build/coverage && python -m pytest -q --no-header --cov --cov-report=term $(CORE_TESTS)
+
+build/sanitize/.built: .venv/.dev $(addprefix build/sanitize/,$(COPIED))
+	cd build/sanitize && PRIME_SERVER_SANITIZE=1 python setup.py -q build_ext --inplace -j $(JOBS)
+	@touch $@
+
+# Python's own arenas would hide what the sanitizers look for; what it still holds when it ends is no leak of ours.
+sanitize: build/sanitize/.built
+	cd build/sanitize && LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+	  ASAN_OPTIONS=detect_leaks=0:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	  python -m pytest -q -p no:cacheprovider $(CORE_TESTS)
+
+build/coverage/%: %
+	@mkdir -p $(@D) && cp $< $@
+
+build/sanitize/%: %
+	@mkdir -p $(@D) && cp $< $@
+
+# `>=` becomes `==`; QUICK=1 leaves out what is slow or tests the checkout and not the package.
+test-lowest: .venv/.run
+	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	@test .venv-lowest/.installed -nt pyproject.toml || .venv-lowest/bin/pip install -q 'setuptools>=77' 'Cython>=3.1' \
+	  pytest pytest-timeout hypothesis h11 \
+	  $$($(BIN)/python -c 'import tomllib; print(*(d.replace(">=", "==") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))')
+	@test .venv-lowest/.installed -nt .venv/.run || .venv-lowest/bin/pip install -q --no-build-isolation --no-deps -e .
+	@touch .venv-lowest/.installed
+	.venv-lowest/bin/python -m pytest -q $(if $(QUICK),-m 'not slow and not checkout') $(PYTEST_ARGS)
+
+bench: .venv/.dev
+	$(BIN)/python -m pytest -q --benchmark-only bench
+	$(BIN)/python -m bench.throughput
+
+wheel: .venv/.dev
+	$(BIN)/python -m build
+	@ls dist
+
+clean:
+	rm -rf .venv .venv-lowest build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* prime_server.egg-info
+	rm -f _ext/*.c _ext/*.html prime_server/_ext/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -29,7 +29,6 @@ cdef struct RequestParser:
     int method
     int minor
     bint keep_alive
-    bint percent           # the target holds a `%`
     uint16_t bits
     size_t target_at
     size_t target_size

@@ -16,6 +16,8 @@ cdef struct Body:
     size_t size            # BY_LENGTH: bytes of the message that are there; otherwise: bytes of the body
     size_t left            # BY_LENGTH: bytes to come; otherwise of the chunk
     size_t overhead        # bytes of chunk extensions so far
+    int digits             # of the chunk's size so far
+    Head trailers
     const Limits* limits   # not owned
     int status             # after FAILED
     const char* reason     # static
@@ -31,10 +33,8 @@ cdef void body_end(Body* body) noexcept nogil
 # The head is complete and lies at `head`. FAILED without memory, else MORE.
 cdef int body_by_length(Body* body, const char* head, size_t head_size, size_t length) noexcept nogil
 cdef int body_open(Body* body, int kind, const Limits* limits, const char* head, size_t head_size) noexcept nogil
-# `trailers` is a started Head. On COMPLETE `into` is the message, owned by the caller, and `head_size` what its head takes.
-cdef int body_feed(
-    Body* body, Head* trailers, const char* data, size_t size, size_t* used, Message* into, size_t* head_size
-) noexcept nogil
+# On COMPLETE `into` is the message, owned by the caller, and `head_size` what its head takes.
+cdef int body_feed(Body* body, const char* data, size_t size, size_t* used, Message* into, size_t* head_size) noexcept nogil
 cdef size_t body_room(Body* body, char** at) noexcept nogil
 cdef int body_filled(Body* body, size_t size, Message* into, size_t* head_size) noexcept nogil
 # The connection was closed: the end of an UNTIL_CLOSE body.

@@ -162,6 +162,8 @@ cdef bytes field_lines(object headers, int refuse, int* seen):
         pairs = (<Headers>headers).fields()
     elif isinstance(headers, dict):
         pairs = (<dict>headers).items()
+    elif isinstance(headers, (list, tuple)):
+        pairs = headers
     elif isinstance(headers, (str, bytes)):
         raise TypeError(f"headers are a mapping or pairs of name and value, not {type(headers).__name__}")
     else:

@@ -25,6 +25,8 @@ cdef class Headers:
 cdef Headers headers_over(object owner, const char* lines, size_t size)
 # The lines of a mapping or an iterable of pairs, each with CRLF, checked; `seen` gets HAS_ bits. Raises ValueError or TypeError.
 cdef bytes field_lines(object headers, int refuse, int* seen)
+# One line; HAS_ bits are added to `seen`.
+cdef bytes field_line(object name, object value, int refuse, int* seen)
 # Whether the bytes are fit to stand as a field's value, as a field's name.
 cdef bint is_field_value(const char* data, size_t size) noexcept nogil
 cdef bint is_token(const char* data, size_t size) noexcept nogil

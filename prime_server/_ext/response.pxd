@@ -2,34 +2,48 @@
 
 from libc.stddef cimport size_t
 
+from prime_server._ext.headers cimport Headers
 from prime_server._ext.info cimport Info
 from prime_server._ext.libzmq cimport Multipart
 
-# How a response is written follows from the info of its request (`info` holds also where a worker reads the flags off the payload):
+# How a response is written follows from its request's info. The flags count whether it is extended or not: who knows more about the request
+# than its server has said, because it has seen the payload, may set them.
 #   FLAG_NETSTRING, or an info of 8 bytes    the body as a netstring
 #   FLAG_RAW                                 the body as it is
-#   otherwise HTTP: the version by BITS_VERSION and FLAG_OLD; FLAG_HEAD: the same fields, without the body
+#   otherwise HTTP                           version by BITS_VERSION and FLAG_OLD; FLAG_HEAD: the same fields, without the body
 # For our own server (info.extended) the head has neither Date nor Connection: the server puts both behind the status line. For a C++ server
 # it is complete, and all is one frame.
-# The frames are put behind what is in `to`; on failure some may be there, so the caller closes it.
+# The frames are put behind what is in `to`; on failure some of them may be there, so the caller closes it.
 
 cdef class Response:
     cdef readonly int status
-    cdef object _reason        # str; None: the usual one
-    cdef object _headers       # Headers; None until asked for
+    cdef bytes _reason         # None: the usual one
+    cdef Headers _headers      # None until asked for
     cdef bytes _fields         # header lines, checked, each with CRLF
-    cdef readonly object body  # bytes-like, or the str that was given
-    cdef int _default_type     # which Content-Type is added
+    cdef int _default          # which Content-Type comes on top of them
+    cdef object _body          # bytes-like or str
+    cdef bint _received        # came over a connection: its fields frame that message
+    cdef int forget_framing(self) except -1
 
-# Bodies below 64 KiB share a frame with the head, others are lent without a copy. 0, or raises.
+# A Response as it came from a server: field lines and body are owned copies.
+cdef Response received_response(int status, bytes reason, bytes fields, object body)
+
+# Bodies below 64 KiB share a frame with the head, others are lent without a copy. 0, or raises: ValueError for a status that is no final one.
 cdef int write_response(Multipart* to, Response response, const Info* info) except -1
 
-# The same for native work functions and errors. `content_type` NULL: none. `extra`: header lines, each with CRLF, or NULL.
-# 0, or -1: without memory, or a status outside 100…999, or a content type or extra line with control bytes.
+# The same for native work functions and errors. `content_type` NULL: none. `extra`: NULL, or header lines of the caller's own, each with CRLF.
+# 0, or -1: without memory, a status outside 200…599, or a content type with control bytes.
 cdef int write_plain(Multipart* to, int status, const char* content_type, const char* body, size_t body_size, const Info* info) noexcept nogil
 cdef int write_plain_extra(
     Multipart* to, int status, const char* content_type, const char* extra, const char* body, size_t body_size, const Info* info
 ) noexcept nogil
 
-# The usual reason phrase of a status ("OK"), or "Unknown".
+# A response of many messages: the head, then any number of parts, then the end. Under HTTP/1.1 it is chunked, under 1.0 it ends with the connection;
+# FLAG_HEAD: the head alone, parts and end are nothing. Each call puts at most a frame or three behind what is in `to`. Not for C++ servers and
+# netstrings, which need the whole in one: -1 or ValueError there.
+cdef int write_stream_head(Multipart* to, Response response, const Info* info) except -1
+cdef int write_stream_part(Multipart* to, object part, const Info* info) except -1
+cdef int write_stream_end(Multipart* to, const Info* info) noexcept nogil
+
+# The usual reason phrase of a status, "Unknown" for others. Static.
 cdef const char* reason_of(int status) noexcept nogil

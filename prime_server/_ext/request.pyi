@@ -1,6 +1,8 @@
 """Requests as the stages get them."""
 
-from collections.abc import Buffer, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+
+from typing_extensions import Buffer
 
 from prime_server._ext.headers import Headers
 

@@ -1,6 +1,8 @@
 """Responses, as work functions make them, as clients get them, and as the wire has them."""
 
-from collections.abc import Buffer, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+
+from typing_extensions import Buffer
 
 from prime_server._ext.headers import Headers
 from prime_server._ext.libzmq import Frame

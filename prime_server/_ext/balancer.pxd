@@ -3,25 +3,107 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 
-from prime_server._ext.libzmq cimport Multipart
+from prime_server._ext.info cimport Report
+from prime_server._ext.jobs cimport Job, JobList, Jobs
+from prime_server._ext.libzmq cimport Message, Multipart
+from prime_server._ext.workers cimport Peers, Worker, Workers
 
 cdef enum:
     TO_WORKER = 1      # [routing id][info][payload…], or [routing id][hello]: for the downstream ROUTER
     TO_UPSTREAM = 2    # [routing id][info: refusal], or [routing id][hello]: for the upstream ROUTER
     TO_SESSIONS = 3    # [info: refusal]: the job had come from the sessions hosted beside it
 
+cdef struct Hello:
+    Hello* next
+    int kind           # TO_WORKER, TO_UPSTREAM
+    Message id         # owned
+
+cdef struct Counters:  # see Balancer.stats
+    uint64_t received
+    uint64_t dispatched
+    uint64_t finished
+    uint64_t returned
+    uint64_t redelivered
+    uint64_t strikes
+    uint64_t cancelled
+    uint64_t failed        # refused with 500
+    uint64_t unrepeatable  # 502
+    uint64_t overflowed    # 503
+    uint64_t expired       # 504
+    uint64_t untold
+    uint64_t duplicates
+    uint64_t malformed
+    uint64_t unknown
+    uint64_t late
+    uint64_t lost
+
 cdef class Balancer:
+    cdef readonly uint64_t life
+    cdef readonly object choose
+    cdef size_t max_backlog
+    cdef size_t max_queued_bytes
+    cdef int max_attempts
+    cdef int max_window
+    cdef int64_t window_us
+    cdef Jobs jobs
+    cdef JobList backlog
+    cdef JobList declined  # their place is before the backlog
+    cdef JobList refusals
+    cdef Workers workers
+    cdef Peers peers
+    cdef Hello* first_hello
+    cdef Hello* last_hello
+    cdef size_t hellos
+    cdef size_t held
+    cdef size_t known      # workers that aren't gone
+    cdef double service    # us, recent mean of what workers report; -1: none has yet
+    cdef double turnaround # us, recent mean from giving a job to hearing that it is finished; -1: none is yet
+    cdef int limit         # jobs that a worker may hold at this service time
+    cdef int64_t declined_at
+    cdef int64_t logged_at
+    cdef uint64_t unlogged
+    cdef bint asking
+    cdef Counters count
+
     # The job [info][payload…] of an upstream peer (routing id), or of the sessions hosted beside it (no id). Consumed. 0, -1: malformed, dropped.
     cdef int submit(self, Multipart* job, const char* sender, size_t sender_size, int64_t now) noexcept nogil
     # [routing id][heartbeat], [routing id][heartbeat][report]: from the downstream ROUTER. Consumed. 0, -1: malformed, dropped.
     cdef int heard(self, Multipart* message, int64_t now) noexcept nogil
-    # The worker's connection is closed, or a send to it was refused (EHOSTUNREACH).
+    # The worker's connection is closed: call it when all that has come from it has been `heard`.
     cdef void lost(self, const char* worker, size_t size, int64_t now) noexcept nogil
+    # A message that was taken TO_WORKER could not be sent (EHOSTUNREACH): its job never left, and the worker is lost. Consumed.
+    cdef void unsent(self, Multipart* message, int64_t now) noexcept nogil
     # Nobody waits for the request any more.
     cdef void cancel(self, uint64_t life, uint64_t key, int64_t now) noexcept nogil
-    # Time has passed. Returns when it wants to be called next (monotonic us), -1 for never.
+    # Time has passed; `take` may have something after it. Returns when it wants to be called next (monotonic us), -1 for never.
     cdef int64_t tick(self, int64_t now) noexcept nogil
     # The next thing to send: its kind and, in an uninitialised `into`, the message, owned by the caller. 0: nothing.
     cdef int take(self, Multipart* into, int64_t now) noexcept nogil
     # Jobs that are queued here or with workers.
     cdef size_t pending(self) noexcept nogil
+
+    # --- its own
+    cdef void free_all(self, JobList* jobs) noexcept nogil
+    cdef void greet(self, int kind, const char* id, size_t size) noexcept nogil
+    cdef void dequeue(self, Job* job) noexcept nogil
+    cdef void requeue(self, Job* job) noexcept nogil
+    cdef void refuse(self, Job* job, int status) noexcept nogil
+    cdef void let_go(self, Job* job, Worker* worker) noexcept nogil
+    cdef void finish(self, Job* job, Worker* worker, int64_t now) noexcept nogil
+    cdef void strike(self, Job* job, int64_t now) noexcept nogil
+    cdef void forget(self, Worker* worker) noexcept nogil
+    cdef void rank(self, Worker* worker) noexcept nogil
+    cdef void heard_plain(self, Worker* worker, int64_t now) noexcept nogil
+    cdef void heard_report(self, Worker* worker, const Report* report, int64_t now) noexcept nogil
+    cdef void heard_late(self, Worker* worker, const Report* report) noexcept nogil
+    cdef void learn(self, const Report* report) noexcept nogil
+    cdef void ask_again(self) noexcept nogil
+    cdef Worker* pick(self, Job* job, int64_t now) noexcept nogil
+    cdef Worker* chosen(self, Job* job, int64_t now) noexcept nogil
+    cdef int give(self, Job* job, Worker* worker, Multipart* into, int64_t now) noexcept nogil
+    cdef int take_hello(self, Multipart* into) noexcept nogil
+    cdef int take_refusal(self, Multipart* into, int64_t now) noexcept nogil
+    cdef void settle(self) noexcept nogil
+    cdef int ask(self, Job* job, int64_t now) noexcept with gil
+    cdef void log_poison(self, uint64_t life, uint64_t key) noexcept with gil
+    cdef int64_t clock(self, object now) except? -1

@@ -1,0 +1,113 @@
+"""The jobs in a balancer: their memory, the lists that they stand in, and finding them by key or by deadline."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint64_t
+
+from prime_server._ext.info cimport Info
+from prime_server._ext.libzmq cimport Message, Multipart
+from prime_server._ext.table cimport Table
+
+cdef enum:                 # Job.place: the list that the job is linked into
+    NOWHERE = 0
+    QUEUED = 1
+    DECLINED = 2           # queued, and `choose` wanted none of the idle workers for it
+    HELD = 3               # by a worker
+    REFUSED = 4            # its refusal waits to be taken
+
+cdef struct Job:
+    Job* next
+    Job* previous
+    int place
+    int status             # of its refusal
+    void* holder           # the Worker that has it, NULL otherwise; not owned
+    uint64_t holder_serial # of the worker that has or had it, 0: none yet
+    Multipart frames       # owned, as they came: [info][payload…]
+    Message sender         # owned, always initialised: the upstream peer's routing id, empty when it came from the sessions hosted beside
+    Info info              # as it came
+    uint64_t key           # of the info
+    uint64_t hash
+    size_t size            # bytes of all frames
+    size_t slot            # in the heap + 1; 0: not in it
+    int64_t arrived        # monotonic us, as all times here
+    int64_t given          # to its last worker
+    int64_t deadline       # 0: none
+    int gives              # how often it was given to a worker that may have begun it
+    int strikes            # with those of the info
+    bint repeatable        # may be run again when its worker dies
+    bint cancelled         # held, and nobody waits for it: forgotten when its worker lets go of it
+    bint settled           # found waiting at the end of a round, and made ready for it
+
+cdef struct JobList:
+    Job* first
+    Job* last
+    size_t count
+
+cdef struct Jobs:
+    Table table            # of all jobs that are queued or held
+    Job** heap             # owned: the queued ones that have a deadline, the earliest first
+    size_t heap_size
+    size_t heap_capacity
+    Job* spare             # owned: memory for jobs to come, linked by `next`
+    size_t spares
+    size_t size            # bytes of all jobs in the table
+    uint64_t seed
+
+cdef inline void append(JobList* jobs, Job* job, int place) noexcept nogil:
+    job.place = place
+    job.next = NULL
+    job.previous = jobs.last
+    if jobs.last != NULL:
+        jobs.last.next = job
+    else:
+        jobs.first = job
+    jobs.last = job
+    jobs.count += 1
+
+cdef inline void prepend(JobList* jobs, Job* job, int place) noexcept nogil:
+    job.place = place
+    job.previous = NULL
+    job.next = jobs.first
+    if jobs.first != NULL:
+        jobs.first.previous = job
+    else:
+        jobs.last = job
+    jobs.first = job
+    jobs.count += 1
+
+cdef inline void unlink(JobList* jobs, Job* job) noexcept nogil:
+    if job.previous != NULL:
+        job.previous.next = job.next
+    else:
+        jobs.first = job.next
+    if job.next != NULL:
+        job.next.previous = job.previous
+    else:
+        jobs.last = job.previous
+    job.place = NOWHERE
+    job.next = NULL
+    job.previous = NULL
+    jobs.count -= 1
+
+cdef int jobs_start(Jobs* jobs, uint64_t seed) noexcept nogil
+# The lists must have been emptied with `job_free`.
+cdef void jobs_end(Jobs* jobs) noexcept nogil
+# A job that takes over the frames, with nothing else set but what follows from them and `info`. NULL without memory, the frames are untouched.
+cdef Job* job_new(Jobs* jobs, Multipart* frames, const Info* info) noexcept nogil
+cdef void job_free(Jobs* jobs, Job* job) noexcept nogil
+# Into the table, out of table and heap.
+cdef int job_enter(Jobs* jobs, Job* job) noexcept nogil
+cdef void job_leave(Jobs* jobs, Job* job) noexcept nogil
+# The job of that name that `holder` has (NULL: none has it), or NULL.
+cdef Job* job_held(const Jobs* jobs, uint64_t life, uint64_t key, const void* holder) noexcept nogil
+# The same job has come already: same name, same hop. What has no life has no name that holds over several servers.
+cdef bint job_known(const Jobs* jobs, const Job* job) noexcept nogil
+# A job of that name that isn't cancelled, or NULL.
+cdef Job* job_named(const Jobs* jobs, uint64_t life, uint64_t key) noexcept nogil
+# Copies the small frames, and takes note of the deadline.
+cdef void job_settle(Jobs* jobs, Job* job) noexcept nogil
+cdef void job_unsettle(Jobs* jobs, Job* job) noexcept nogil
+# The job with the earliest deadline of those that are settled, or NULL.
+cdef inline Job* earliest(const Jobs* jobs) noexcept nogil:
+    return jobs.heap[0] if jobs.heap_size else NULL
+# Closes all frames but the info.
+cdef void drop_payload(Jobs* jobs, Job* job) noexcept nogil

@@ -1,0 +1,1 @@
+"""The jobs in a balancer; nothing here for Python."""

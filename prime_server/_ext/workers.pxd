@@ -1,0 +1,90 @@
+"""The workers that a balancer knows, by routing id and by how much they hold; and the upstream peers that it has greeted."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint64_t
+
+from prime_server._ext.jobs cimport Job, JobList
+from prime_server._ext.libzmq cimport Message
+from prime_server._ext.table cimport Table
+
+cdef enum:
+    MAX_ID = 255           # bytes of a routing id, libzmq's own bound
+    MOST_HELD = 64         # jobs that a worker may hold
+
+cdef struct Worker:
+    Worker* next           # in its rank, or among the gone
+    Worker* previous
+    uint64_t hash
+    uint64_t serial        # never used twice, as its memory is
+    Message id             # owned
+    Message heartbeat      # owned: what it favours
+    JobList held           # oldest first; owned
+    Job* doubtful          # owned, not in the table: a plain worker's job that may not be finished, see balancer.pyx
+    int rank               # the rank that it stands in: the number of jobs it holds; -1: none, it is not available
+    int window             # jobs that it may hold
+    bint ours              # it has shown that it speaks our extension
+    bint gone              # lost, and remembered for a moment
+    bint leaving
+    bint occupied          # runs something that we don't know of
+    bint stalled           # what it runs takes long: nothing more behind it
+    bint alone             # holds a job that has killed a worker
+    int64_t heard          # when its last message came; of a gone one, when it was lost
+    int64_t progress       # since when its oldest job has been its oldest
+    uint64_t running_life  # of the job that it said was running
+    uint64_t running_key
+
+cdef struct WorkerList:
+    Worker* first
+    Worker* last
+    size_t count
+
+cdef struct Workers:
+    Table table
+    WorkerList ranks[MOST_HELD]  # available ones by the number of jobs they hold, least recently come first
+    uint64_t ranked              # a bit for each rank that isn't empty
+    WorkerList gone              # longest gone first
+    uint64_t serial
+    uint64_t seed
+
+cdef inline int lowest(const Workers* workers) noexcept nogil:
+    """The rank of the least loaded available worker, or -1."""
+    return lowest_bit(workers.ranked) if workers.ranked else -1
+
+cdef extern from * nogil:
+    """
+    #define prime_lowest_bit(bits) __builtin_ctzll(bits)
+    """
+    int lowest_bit "prime_lowest_bit"(uint64_t)
+
+cdef int workers_start(Workers* workers, uint64_t seed) noexcept nogil
+# No worker may own a job any more.
+cdef void workers_end(Workers* workers) noexcept nogil
+cdef Worker* worker_find(const Workers* workers, const char* id, size_t size) noexcept nogil
+# NULL without memory.
+cdef Worker* worker_new(Workers* workers, const char* id, size_t size, int64_t now) noexcept nogil
+cdef void worker_free(Workers* workers, Worker* worker) noexcept nogil
+# Puts it into the rank where it belongs by what has become of it. True: it has become idle by this.
+cdef bint worker_rank(Workers* workers, Worker* worker) noexcept nogil
+# Moves it to the gone, of which the longest gone are forgotten when there are many.
+cdef void worker_gone(Workers* workers, Worker* worker, int64_t now) noexcept nogil
+
+# --- a bounded set of routing ids, the least recently used one makes room ---------------------------------------------------------------
+
+cdef struct Peer:
+    Peer* next
+    Peer* previous
+    uint64_t hash
+    size_t size
+    char id[MAX_ID]
+
+cdef struct Peers:
+    Table table
+    Peer* first            # owned, all of them; the most recently used one
+    Peer* last
+    uint64_t seed
+    size_t most
+
+cdef int peers_start(Peers* peers, size_t most, uint64_t seed) noexcept nogil
+cdef void peers_end(Peers* peers) noexcept nogil
+# True: it was not among them, and is now.
+cdef bint peer_is_new(Peers* peers, const char* id, size_t size) noexcept nogil

@@ -1,0 +1,1 @@
+"""The workers that a balancer knows; nothing here for Python."""

@@ -3,7 +3,11 @@
 A protocol error carries the HTTP status that answers it.
 """
 
-__all__ = ["Interrupted", "PrimeServerError", "ProtocolError"]
+import logging
+
+__all__ = ["Interrupted", "PrimeServerError", "ProtocolError", "logger"]
+
+logger = logging.getLogger("prime_server")
 
 
 class PrimeServerError(Exception):

@@ -1,0 +1,246 @@
+"""The public sockets: one listener and its connections, non-blocking, in the hub's wait.
+
+It moves bytes between sockets and sessions and decides nothing: a connection that the sessions don't want to hear isn't read (level triggered, so
+nothing is lost by not looking), what they have to say is written in one call for all that is there, and what is over is closed. Reads go into one
+buffer for all connections, from which whole requests are parsed in place; the body of a big request is read straight to where it stays.
+
+When the process runs out of descriptors the listener leaves the wait until a connection has closed or a moment has passed: the backlog holds the
+newcomers, and the loop doesn't spin.
+"""
+
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EWOULDBLOCK, errno
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from posix.unistd cimport close
+
+from prime_server._ext.output cimport Piece, bytes_of
+from prime_server._ext.readiness cimport HUNG_UP, READABLE, WRITABLE, ready_remove, ready_set
+
+import socket
+
+cdef extern from * nogil:
+    """
+    #include <fcntl.h>
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+
+    static int prime_accept(int listener, int tcp) {
+        int one = 1;
+    #if defined(__linux__)
+        int descriptor = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    #else
+        int descriptor = accept(listener, NULL, NULL);
+        if (descriptor >= 0) {
+            fcntl(descriptor, F_SETFL, O_NONBLOCK);
+            fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+        }
+    #endif
+    #if defined(SO_NOSIGPIPE)
+        if (descriptor >= 0) setsockopt(descriptor, SOL_SOCKET, SO_NOSIGPIPE, &one, sizeof(one));
+    #endif
+        if (descriptor >= 0 && tcp) setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        return descriptor;
+    }
+    #if !defined(MSG_NOSIGNAL)
+    #define MSG_NOSIGNAL 0
+    #endif
+    """
+    int accept_one "prime_accept"(int listener, bint tcp)
+    ctypedef struct iovec:
+        void* iov_base
+        size_t iov_len
+    ctypedef struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t sendmsg(int, const msghdr*, int)
+    ssize_t recv(int, void*, size_t, int)
+    int shutdown(int, int)
+    int MSG_NOSIGNAL
+    int SHUT_WR
+
+cdef enum:
+    BUFFER_SIZE = 65536
+    READS = 8              # of one connection in a row, so that none starves the others
+    ACCEPTS = 64           # in a row
+    PIECES = 64            # written in one call
+    PAUSE_US = 100000      # the listener rests, out of descriptors
+
+
+cdef class Edge:
+    def __cinit__(self, Sessions sessions not None, listener, *, Py_ssize_t max_connections=65536):
+        self.sessions = sessions
+        self.listener = listener
+        self.descriptor = listener.fileno()
+        self.tcp = listener.family != socket.AF_UNIX
+        self.queue = -1
+        self.max_connections = max_connections
+        self.buffer = <char*>malloc(BUFFER_SIZE)
+        if self.buffer == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        free(self.buffer)
+
+    cdef int attach(self, int queue) except -1:
+        self.queue = queue
+        if ready_set(queue, self.descriptor, <void*>self, 0, READABLE, True) != 0:
+            raise OSError(errno, "the listening socket can't be waited for")
+        self.listening = True
+        return 0
+
+    cdef void pause(self, int64_t until) noexcept nogil:
+        if self.listening:
+            ready_remove(self.queue, self.descriptor)
+            self.listening = False
+        self.listen_again = until
+
+    cdef void stop_listening(self) noexcept nogil:
+        if self.descriptor < 0:
+            return
+        self.pause(0)
+        self.descriptor = -1
+        with gil:
+            self.listener.close()
+
+    cdef void accept(self, int64_t now) noexcept nogil:
+        cdef int count, descriptor, error
+        cdef Connection* connection
+        for count in range(ACCEPTS):
+            if self.sessions.connections >= self.max_connections:
+                self.pause(now + PAUSE_US)
+                return
+            descriptor = accept_one(self.descriptor, self.tcp)
+            if descriptor < 0:
+                error = errno
+                if error == EINTR or error == ECONNABORTED:
+                    continue
+                if error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM:
+                    self.out_of_descriptors += 1
+                    self.pause(now + PAUSE_US)
+                return
+            connection = self.sessions.open(now)
+            if connection == NULL:
+                close(descriptor)
+                self.pause(now + PAUSE_US)
+                return
+            connection.descriptor = descriptor
+            connection.interest = READABLE | HUNG_UP
+            if ready_set(self.queue, descriptor, connection, 0, READABLE | HUNG_UP, True) != 0:
+                self.end(connection)
+
+    cdef void serve(self, Connection* connection, int events, int64_t now) noexcept nogil:
+        cdef Sessions sessions = self.sessions
+        cdef int count
+        cdef ssize_t size
+        cdef size_t room
+        cdef char* at
+        if events & READABLE:
+            for count in range(READS):
+                if not sessions.reads(connection):
+                    break
+                at = NULL
+                room = sessions.room(connection, &at)
+                size = recv(connection.descriptor, at if room else self.buffer, room if room else <size_t>BUFFER_SIZE, 0)
+                if size > 0:
+                    if room:
+                        sessions.filled(connection, size, now)
+                    else:
+                        room = BUFFER_SIZE
+                        sessions.received(connection, self.buffer, size, now)
+                    if <size_t>size < room:
+                        break  # nothing more is there now
+                    continue
+                if size == 0:
+                    sessions.left(connection, False, now)
+                elif errno == EINTR:
+                    continue
+                elif errno != EAGAIN and errno != EWOULDBLOCK:
+                    sessions.left(connection, True, now)
+                break
+        elif events & HUNG_UP:
+            # not reading from it, so whatever it has sent last stays unread
+            sessions.left(connection, False, now)
+        if events & WRITABLE:
+            self.write(connection, now)
+        self.sessions.touch(connection)
+
+    cdef void write(self, Connection* connection, int64_t now) noexcept nogil:
+        cdef iovec pieces[PIECES]
+        cdef msghdr message
+        cdef Piece* piece
+        cdef int count
+        cdef ssize_t size
+        cdef size_t all
+        while connection.output.size and not connection.broken:
+            piece = connection.output.first
+            count = 0
+            all = 0
+            while piece != NULL and count < PIECES:
+                if piece.end > piece.begin:
+                    pieces[count].iov_base = <void*>bytes_of(piece)
+                    pieces[count].iov_len = piece.end - piece.begin
+                    all += pieces[count].iov_len
+                    count += 1
+                piece = piece.next
+            memset(&message, 0, sizeof(message))
+            message.msg_iov = pieces
+            message.msg_iovlen = count
+            size = sendmsg(connection.descriptor, &message, MSG_NOSIGNAL)
+            if size < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN and errno != EWOULDBLOCK:
+                    self.sessions.left(connection, True, now)
+                return
+            self.sessions.wrote(connection, size, now)
+            if <size_t>size < all:
+                return
+
+    cdef void flush(self, int64_t now) noexcept nogil:
+        cdef Connection* connection = self.sessions.take_dirty()
+        while connection != NULL:
+            self.look(connection, now)
+            connection = self.sessions.take_dirty()
+
+    cdef void look(self, Connection* connection, int64_t now) noexcept nogil:
+        cdef int wanted
+        if connection.output.size and not connection.interest & WRITABLE:
+            self.write(connection, now)
+        self.sessions.resume(connection, now)
+        if self.sessions.finished(connection):
+            self.end(connection)
+            return
+        if self.sessions.lingers(connection, now) and connection.output.size == 0:
+            shutdown(connection.descriptor, SHUT_WR)
+        wanted = (READABLE if self.sessions.reads(connection) else 0) | (WRITABLE if connection.output.size else 0)
+        if not connection.gone:
+            wanted |= HUNG_UP
+        if wanted != connection.interest:
+            ready_set(self.queue, connection.descriptor, connection, connection.interest, wanted, False)
+            connection.interest = wanted
+
+    cdef void end(self, Connection* connection) noexcept nogil:
+        cdef int descriptor = connection.descriptor
+        self.sessions.closed(connection)
+        if descriptor >= 0:
+            close(descriptor)  # which takes it out of the wait
+        if self.listen_again:
+            self.listen_again = 1
+
+    cdef int64_t tick(self, int64_t now) noexcept nogil:
+        cdef int64_t next = self.sessions.tick(now)
+        if self.listen_again and self.descriptor >= 0:
+            if self.listen_again <= now:
+                self.listen_again = 0
+                self.listening = ready_set(self.queue, self.descriptor, <void*>self, 0, READABLE, True) == 0
+            elif next < 0 or self.listen_again < next:
+                next = self.listen_again
+        return next
+
+    cdef void close(self) noexcept nogil:
+        self.stop_listening()
+        while self.sessions.all != NULL:
+            self.end(self.sessions.all)

@@ -1,0 +1,383 @@
+"""The one loop of the routing side: one thread, one wait, any mix of cores.
+
+A server's edge and sessions and the balancers of one or more stages, as far as they are hosted here, hand messages on by a function call; to what is
+hosted elsewhere, and to the workers, they go over the ZeroMQ sockets of wire.md. The loop moves messages between sockets and cores and decides
+nothing itself.
+
+The wait is the edge's epoll (kqueue) with ZeroMQ's descriptors in it. These are edge triggered in their way: a command that arrives makes the
+descriptor readable, and any call on the socket may take it off again. So a socket's ZMQ_EVENTS are looked at after the last send of a round and
+right before the wait, and the wait only blocks if none of them had anything: between that look and the wait nothing touches the sockets. Each
+socket is drained up to a bound before the next, so that neither clients nor workers starve.
+"""
+
+from libc.errno cimport EAGAIN, errno
+from libc.string cimport memcpy
+from posix.unistd cimport close, read, write
+
+from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
+from prime_server._ext.clock cimport now_us
+from prime_server._ext.czmq cimport ZMQ_EVENTS, ZMQ_FD, ZMQ_POLLIN, ZMQ_POLLOUT
+from prime_server._ext.info cimport read_hello, write_interrupt
+from prime_server._ext.libzmq cimport (
+    Message,
+    add,
+    close_all,
+    data_of,
+    drop_front,
+    frame,
+    receive,
+    send,
+    size_of,
+    start,
+    underlying,
+    zmq,
+)
+from prime_server._ext.lifecycle cimport (
+    DRAINING,
+    RUNNING,
+    STOPPING,
+    drain_deadline,
+    draining_descriptor,
+    hub_enters,
+    hub_leaves,
+    process_state,
+)
+from prime_server._ext.readiness cimport READABLE, READY_MAX, Ready, ready_open, ready_remove, ready_set, ready_wait
+from prime_server._ext.report cimport report_malformed
+from prime_server._ext.sessions cimport Connection
+
+import os
+import threading
+
+from prime_server.errors import PrimeServerError
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+cdef extern from * nogil:
+    """
+    #include <errno.h>
+    #ifndef ETERM
+    #define ETERM (156384712 + 53)  /* ZMQ_HAUSNUMERO + 53 */
+    #endif
+    """
+    int ETERM
+    int EHOSTUNREACH
+
+cdef enum:
+    DRAIN = 512                # messages of one socket in a row
+    LOG_DELAY_US = 50000       # a line waits at most so long
+    SIGNAL_CHECK_US = 500000   # on the main thread, without quiesce(): how long Ctrl-C may take
+    QUIET_US = 500000          # a draining proxy that has had nothing for so long is done
+
+
+cdef class Hub:
+    def __cinit__(self):
+        self.queue = -1
+        self.wake[0] = -1
+        self.wake[1] = -1
+        self.queue = ready_open()
+        if self.queue < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.wake = os.pipe()
+        for end in self.wake:
+            os.set_blocking(end, False)
+
+    def __init__(self, *, Edge edge=None, loopback=None, interrupt=None, proxy=None, stages=()):
+        cdef Balancer balancer
+        if edge is not None and (loopback is None or interrupt is None):
+            raise ValueError("an edge needs a loopback and an interrupt socket")
+        if edge is not None and (proxy is None) == (len(stages) == 0):
+            raise ValueError("an edge needs the first stage hosted here, or a socket to its proxy, and not both")
+        if len(stages) > MAX_STAGES:
+            raise ValueError(f"at most {MAX_STAGES} stages are hosted in one hub, not {len(stages)}")
+        self.edge = edge
+        self.sockets = []
+        self.balancers = []
+        if edge is not None:
+            self.sessions = edge.sessions
+            self.interrupt = underlying(interrupt)
+            self.sockets.append(interrupt)
+            self.link(loopback, LOOPBACK, -1)
+            if proxy is not None:
+                self.proxy = self.link(proxy, PROXY, -1)
+        for index, (balancer, upstream, downstream) in enumerate(stages):
+            self.balancers.append(balancer)
+            self.stages[index] = <void*>balancer
+            self.downstreams[index] = self.link(downstream, DOWNSTREAM, index)
+            self.upstreams[index] = NULL if upstream is None else self.link(upstream, UPSTREAM, index)
+        self.stage_count = len(self.balancers)
+
+    def __dealloc__(self):
+        if self.holding:
+            close_all(&self.held)
+        for end in self.wake:
+            if end >= 0:
+                close(end)
+        if self.queue >= 0:
+            close(self.queue)
+
+    cdef void* link(self, socket, LinkKind kind, int stage) except NULL:
+        cdef Link* link = &self.links[self.link_count]
+        cdef int descriptor
+        cdef size_t size = sizeof(int)
+        link.socket = underlying(socket)
+        link.kind = kind
+        link.stage = stage
+        if zmq.getsockopt(link.socket, ZMQ_FD, &descriptor, &size) != 0:
+            raise OSError(errno, "the socket has no descriptor to wait for")
+        if ready_set(self.queue, descriptor, link, 0, READABLE, True) != 0:
+            raise OSError(errno, os.strerror(errno))
+        self.sockets.append(socket)
+        self.link_count += 1
+        return link.socket
+
+    def run(self):
+        if self.running:
+            raise PrimeServerError("this hub is running already")
+        self.running = True
+        signals = threading.current_thread() is threading.main_thread()
+        if self.edge is not None and self.edge.queue < 0:
+            self.edge.attach(self.queue)
+        if ready_set(self.queue, self.wake[0], &self.wake, 0, READABLE, True) != 0:
+            raise OSError(errno, os.strerror(errno))
+        if ready_set(self.queue, draining_descriptor(), &self.stop_at, 0, READABLE, True) != 0:
+            raise OSError(errno, os.strerror(errno))
+        hub_enters()
+        try:
+            with nogil:
+                self.loop(signals)
+        finally:
+            hub_leaves()
+            if self.edge is not None:
+                self.edge.close()
+            self.running = False
+
+    def stop(self, double drain_seconds=0.0):
+        self.drain_us = <int64_t>(drain_seconds * 1e6) + 1
+        write(self.wake[1], b"x", 1)
+
+    @property
+    def stage_stats(self):
+        return [balancer.stats() for balancer in self.balancers]
+
+    cdef int loop(self, bint signals) except -1 nogil:
+        cdef Ready ready[READY_MAX]
+        cdef int64_t now = now_us()
+        cdef int64_t next, timeout
+        cdef bint busy
+        cdef int count, index
+        cdef void* tag
+        cdef char byte
+        while True:
+            busy = self.check_links(now)
+            if self.failed:
+                return 0
+            self.dispatch(now)
+            if self.edge is not None:
+                self.edge.flush(now)
+                # what has been flushed may have made room, and brought new requests
+                if self.sessions.jobs_begin != self.sessions.jobs_end and not self.holding:
+                    busy = True
+                if self.sessions.interrupts_size:
+                    self.publish(now)
+            next = self.tick(now)
+            if self.stop_at and self.finished(now):
+                return 0
+            timeout = -1 if next < 0 else (0 if next <= now else next - now)
+            if self.edge is not None and self.sessions.log.used:
+                if now - self.log_flushed >= LOG_DELAY_US and not busy:
+                    self.sessions.log.flush()
+                    self.log_flushed = now
+                if self.sessions.log.used and (timeout < 0 or timeout > LOG_DELAY_US):
+                    timeout = LOG_DELAY_US
+            if signals and process_state() == RUNNING and (timeout < 0 or timeout > SIGNAL_CHECK_US):
+                timeout = SIGNAL_CHECK_US
+            if busy or self.check_pending():
+                timeout = 0
+            count = ready_wait(self.queue, ready, READY_MAX, timeout)
+            now = now_us()
+            if count == 0 and timeout and signals:
+                with gil:
+                    PyErr_CheckSignals()
+            for index in range(count):
+                tag = ready[index].tag
+                if <void*>&self.links[0] <= tag < <void*>&self.links[MAX_LINKS]:
+                    continue  # looked at anyway
+                if tag == <void*>self.edge:
+                    self.edge.accept(now)
+                elif tag == <void*>&self.wake:
+                    while read(self.wake[0], &byte, 1) > 0:
+                        pass
+                    if self.drain_us and not self.stop_at:
+                        self.begin_drain(now + self.drain_us, now)
+                elif tag == <void*>&self.stop_at:
+                    ready_remove(self.queue, draining_descriptor())
+                    if not self.stop_at:
+                        self.begin_drain(drain_deadline(), now)
+                else:
+                    self.edge.serve(<Connection*>tag, ready[index].events, now)
+            # Jobs go out before the sockets are looked at: the look must come last before the wait.
+            if count:
+                self.dispatch(now)
+
+    cdef bint check_pending(self) noexcept nogil:
+        """Whether a socket has something, after the round's last send."""
+        cdef int index, events
+        cdef size_t size
+        for index in range(self.link_count):
+            events = 0
+            size = sizeof(int)
+            if zmq.getsockopt(self.links[index].socket, ZMQ_EVENTS, &events, &size) == 0 and events & ZMQ_POLLIN:
+                return True
+        return False
+
+    cdef bint check_links(self, int64_t now) noexcept nogil:
+        cdef bint busy = False
+        cdef int index, events
+        cdef size_t size
+        for index in range(self.link_count):
+            events = 0
+            size = sizeof(int)
+            if zmq.getsockopt(self.links[index].socket, ZMQ_EVENTS, &events, &size) != 0:
+                if zmq.last_error() == ETERM:
+                    self.failed = True
+                continue
+            if self.holding and self.links[index].kind == PROXY and events & ZMQ_POLLOUT:
+                self.send_jobs(now)
+            if events & ZMQ_POLLIN:
+                self.drain_link(&self.links[index], now)
+                busy = True
+        return busy
+
+    cdef void drain_link(self, Link* link, int64_t now) noexcept nogil:
+        cdef Multipart parts
+        cdef Message sender
+        cdef uint64_t life
+        cdef int count
+        for count in range(DRAIN):
+            if receive(link.socket, &parts) <= 0:
+                return
+            if link.kind == LOOPBACK:
+                self.sessions.result(&parts, now)
+            elif link.kind == PROXY:
+                if parts.size == 1 and read_hello(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), &life):
+                    close_all(&parts)
+                else:
+                    self.sessions.result(&parts, now)
+            elif link.kind == DOWNSTREAM:
+                if (<Balancer>self.stages[link.stage]).heard(&parts, now) != 0:
+                    report_malformed("a malformed message from a worker to its proxy was dropped")
+            else:
+                # the sender's id is the proxy's to know, not the worker's
+                memcpy(&sender, frame(&parts, 0), sizeof(Message))
+                zmq.msg_init(frame(&parts, 0))
+                drop_front(&parts, 1)
+                if (<Balancer>self.stages[link.stage]).submit(&parts, data_of(&sender), size_of(&sender), now) != 0:
+                    report_malformed("a malformed job was dropped by its proxy")
+                zmq.msg_close(&sender)
+
+    cdef void dispatch(self, int64_t now) noexcept nogil:
+        """Hands on what the cores have to say, until they have nothing more."""
+        cdef Multipart parts
+        cdef int stage, kind
+        if self.edge is not None:
+            self.publish(now)
+            self.send_jobs(now)
+        for stage in range(self.stage_count):
+            while True:
+                kind = (<Balancer>self.stages[stage]).take(&parts, now)
+                if kind == 0:
+                    break
+                if kind == TO_WORKER:
+                    if send(self.downstreams[stage], &parts) != 1:
+                        (<Balancer>self.stages[stage]).lost(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), now)
+                        close_all(&parts)
+                elif kind == TO_UPSTREAM and self.upstreams[stage] != NULL:
+                    if send(self.upstreams[stage], &parts) != 1:
+                        close_all(&parts)  # whoever had asked is gone
+                elif kind == TO_SESSIONS and self.edge is not None:
+                    self.sessions.result(&parts, now)
+                else:
+                    close_all(&parts)
+
+    cdef void send_jobs(self, int64_t now) noexcept nogil:
+        cdef Multipart job
+        if self.stage_count:
+            while self.sessions.take_job(&job):
+                (<Balancer>self.stages[0]).submit(&job, NULL, 0, now)
+            return
+        while True:
+            if not self.holding:
+                if not self.sessions.take_job(&self.held):
+                    return
+                self.holding = True
+            # Without a proxy there, its jobs wait here; those that nobody waits for any more are left out when one comes.
+            if not self.sessions.wants(&self.held):
+                close_all(&self.held)
+                self.holding = False
+            elif send(self.proxy, &self.held) == 1:
+                self.holding = False
+            else:
+                return
+
+    cdef void publish(self, int64_t now) noexcept nogil:
+        cdef Sessions sessions = self.sessions
+        cdef Multipart parts
+        cdef size_t index
+        cdef int stage
+        if sessions.interrupts_size == 0:
+            return
+        for index in range(sessions.interrupts_size):
+            for stage in range(self.stage_count):
+                (<Balancer>self.stages[stage]).cancel(sessions.life, sessions.interrupts[index], now)
+            start(&parts)
+            write_interrupt(add(&parts), sessions.life, sessions.interrupts[index])
+            if send(self.interrupt, &parts) != 1:
+                close_all(&parts)
+        sessions.interrupts_size = 0
+
+    cdef int64_t tick(self, int64_t now) noexcept nogil:
+        cdef int64_t next = -1
+        cdef int64_t at
+        cdef int stage
+        if self.edge is not None:
+            next = self.edge.tick(now)
+        for stage in range(self.stage_count):
+            at = (<Balancer>self.stages[stage]).tick(now)
+            if at >= 0 and (next < 0 or at < next):
+                next = at
+        if self.stop_at:
+            at = self.stop_at
+            if self.edge is None and at > now + 20000:
+                at = now + 20000
+            if next < 0 or at < next:
+                next = at
+        return next
+
+    cdef void begin_drain(self, int64_t until, int64_t now) noexcept nogil:
+        self.stop_at = until
+        self.quiet_since = now
+        if self.edge is None:
+            return
+        if self.sessions.health_size == 0:
+            self.edge.stop_listening()
+            self.drained_idle = True
+        self.sessions.drain(self.drained_idle, now)
+        self.edge.flush(now)
+
+    cdef bint finished(self, int64_t now) noexcept nogil:
+        cdef int stage
+        if now >= self.stop_at or process_state() == STOPPING:
+            return True
+        if self.edge is not None:
+            if self.sessions.health_seen_failing and not self.drained_idle:
+                self.drained_idle = True
+                self.edge.stop_listening()
+                self.sessions.drain(True, now)
+                self.edge.flush(now)
+            return self.drained_idle and self.sessions.connections == 0
+        for stage in range(self.stage_count):
+            if (<Balancer>self.stages[stage]).pending():
+                self.quiet_since = now
+        return now - self.quiet_since >= QUIET_US

@@ -1,0 +1,992 @@
+"""The server's core: what a connection has asked, what it is owed, and in which order.
+
+The edge tells it of connections, bytes and time; the hub of results. It answers with jobs, interrupts and bytes to write, and knows no socket. Each
+request becomes a `Pending`, linked into three places: its connection's queue, which keeps the answers in the order of the questions; a table by
+id, where a result finds it; a list by arrival, whose head has the next deadline. A result for a request at the head of its connection's queue
+goes straight to the connection's output, any other is held until its turn. Answers of our own (refusals, health checks, `100 Continue`) take their
+place in the same queue.
+
+What a request's key names is answered once: with the answer the pending leaves the table, and what comes later is late, counted and dropped. When the
+client leaves, its pendings leave the table with an interrupt each.
+
+Everything has a bound: parsing stops while a connection has too many requests in flight or too much unread; over the bounds in all a request gets
+503 at once; every kind of waiting has a time, and as each kind has one length of time, its list is sorted by itself and only the head is looked at.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from libc.stdint cimport UINT32_MAX, uintptr_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset, strlen
+
+from prime_server._ext.answer cimport MALFORMED, Manner, answer_plain, answer_result, phrase
+from prime_server._ext.clock cimport now_us, unix_us
+from prime_server._ext.http cimport (
+    COMPLETE,
+    CONTINUE,
+    FAILED,
+    METHOD_CONNECT,
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_OTHER,
+    METHOD_PATCH,
+    METHOD_POST,
+    MORE,
+    ParsedRequest,
+    request_end,
+    request_feed,
+    request_filled,
+    request_idle,
+    request_in_body,
+    request_room,
+    request_start,
+)
+from prime_server._ext.info cimport (
+    BITS_KEEP_ALIVE,
+    BITS_VERSION,
+    FLAG_BROKEN,
+    FLAG_HEAD,
+    FLAG_IDEMPOTENT,
+    FLAG_MORE,
+    FLAG_NETSTRING,
+    FLAG_OLD,
+    FLAG_RAW,
+    FLAG_REFUSAL,
+    FLAG_RESULT,
+    INFO_SIZE,
+    Info,
+    code_of,
+    info_object,
+    read_info,
+    write_info,
+)
+from prime_server._ext.libzmq cimport Frame, add, close_all, copy_in, data_of, drop_front, frame, size_of, start, zmq
+from prime_server._ext.netstring cimport netstring_end, netstring_feed, netstring_idle, netstring_start
+from prime_server._ext.output cimport append, append_message, bytes_of, clear, output_start, sent, splice
+from prime_server._ext.report cimport report_malformed
+
+import secrets
+import types
+
+from prime_server.errors import ProtocolError
+
+cdef enum:
+    SPARE_PENDINGS = 4096
+    MAX_ANSWER_HEAD = 256
+
+
+cdef class Sessions:
+    def __cinit__(
+        self,
+        *,
+        protocol="http",
+        AccessLog log=None,
+        health_check=None,
+        double request_timeout=60.0,
+        double header_timeout=10.0,
+        double body_timeout=10.0,
+        double keep_alive_timeout=75.0,
+        double write_timeout=30.0,
+        double linger_timeout=2.0,
+        Py_ssize_t min_body_rate=256,
+        Py_ssize_t max_target=8192,
+        Py_ssize_t max_head=32768,
+        int max_fields=128,
+        Py_ssize_t max_request=10485760,
+        int max_pipelined=64,
+        Py_ssize_t max_in_flight=65536,
+        Py_ssize_t max_payload=1073741824,
+        Py_ssize_t max_unread=1048576,
+    ):
+        self.life = secrets.randbits(63) | 1
+        self.next_id = secrets.randbits(32)
+        self.user_protocol = None
+        if protocol == "http":
+            self.protocol = HTTP
+        elif protocol == "netstring":
+            self.protocol = NETSTRING
+        else:
+            self.protocol = PYTHON
+            self.user_protocol = protocol
+        self.log = AccessLog(-1) if log is None else log
+        self.limits.target = max_target
+        self.limits.head = max_head
+        self.limits.fields = max_fields
+        self.limits.body = max_request
+        self.netstring_limit = max_request
+        if health_check is not None:
+            self.health_check_path = health_check.encode()
+            self.health_path = self.health_check_path
+            self.health_size = len(self.health_check_path)
+        self.timeout = <int64_t>(request_timeout * 1e6)
+        self.waits[<int>FOR_REQUEST] = <int64_t>(keep_alive_timeout * 1e6)
+        self.waits[<int>FOR_HEAD] = <int64_t>(header_timeout * 1e6)
+        self.waits[<int>FOR_BODY] = <int64_t>(body_timeout * 1e6)
+        self.waits[<int>FOR_READER] = <int64_t>(write_timeout * 1e6)
+        self.waits[<int>FOR_END] = <int64_t>(linger_timeout * 1e6)
+        self.min_body = <size_t>(min_body_rate * body_timeout)
+        self.max_pipelined = max_pipelined
+        self.max_in_flight = max_in_flight
+        self.max_payload = max_payload
+        self.max_unread = max_unread
+        self.faces = {}
+        self.table_size = 1024
+        self.table = <Pending**>calloc(self.table_size, sizeof(Pending*))
+        self.jobs_room = 64
+        self.jobs = <Multipart*>malloc(self.jobs_room * sizeof(Multipart))
+        self.interrupts_room = 64
+        self.interrupts = <uint64_t*>malloc(self.interrupts_room * sizeof(uint64_t))
+        if self.table == NULL or self.jobs == NULL or self.interrupts == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        cdef Pending* next
+        cdef Multipart job
+        while self.all != NULL:
+            self.closed(self.all)
+        while self.spare != NULL:
+            next = self.spare.next
+            free(self.spare)
+            self.spare = next
+        while self.take_job(&job):
+            close_all(&job)
+        free(self.table)
+        free(self.jobs)
+        free(self.interrupts)
+
+    # --- connections -------------------------------------------------------------------------------------------------------------------
+
+    cdef Connection* open(self, int64_t now) noexcept nogil:
+        cdef Connection* connection = <Connection*>calloc(1, sizeof(Connection))
+        if connection == NULL:
+            return NULL
+        connection.descriptor = -1
+        if self.protocol == HTTP:
+            request_start(&connection.http, &self.limits)
+        elif self.protocol == NETSTRING:
+            netstring_start(&connection.netstring, self.netstring_limit)
+        output_start(&connection.output)
+        connection.next = self.all
+        if self.all != NULL:
+            self.all.previous = connection
+        self.all = connection
+        self.connections += 1
+        self.accepted += 1
+        self.set_waiting(connection, now)
+        return connection
+
+    cdef void closed(self, Connection* connection) noexcept nogil:
+        cdef Connection* before
+        self.drop_pendings(connection)
+        self.wait_for(connection, FOR_WORKERS, 0)
+        if connection.dirty:
+            # rare: closed by the edge on its own account while something had changed
+            if self.dirty_first == connection:
+                self.dirty_first = connection.next_dirty
+                if self.dirty_first == NULL:
+                    self.dirty_last = NULL
+            else:
+                before = self.dirty_first
+                while before.next_dirty != connection:
+                    before = before.next_dirty
+                before.next_dirty = connection.next_dirty
+                if self.dirty_last == connection:
+                    self.dirty_last = before
+        if connection.previous != NULL:
+            connection.previous.next = connection.next
+        else:
+            self.all = connection.next
+        if connection.next != NULL:
+            connection.next.previous = connection.previous
+        self.connections -= 1
+        clear(&connection.output)
+        if self.protocol == HTTP:
+            request_end(&connection.http)
+        elif self.protocol == NETSTRING:
+            netstring_end(&connection.netstring)
+        elif connection.state != NULL:
+            with gil:
+                Py_XDECREF(<PyObject*>connection.state)
+        free(connection.stash)
+        free(connection)
+
+    cdef void touch(self, Connection* connection) noexcept nogil:
+        if connection.dirty:
+            return
+        connection.dirty = True
+        connection.next_dirty = NULL
+        if self.dirty_last == NULL:
+            self.dirty_first = connection
+        else:
+            self.dirty_last.next_dirty = connection
+        self.dirty_last = connection
+
+    cdef Connection* take_dirty(self) noexcept nogil:
+        cdef Connection* connection = self.dirty_first
+        if connection != NULL:
+            self.dirty_first = connection.next_dirty
+            if self.dirty_first == NULL:
+                self.dirty_last = NULL
+            connection.dirty = False
+        return connection
+
+    cdef void wait_for(self, Connection* connection, Waiting what, int64_t now) noexcept nogil:
+        """Moves it to the end of the list of those that wait for the same."""
+        cdef int old = connection.waiting
+        if old != FOR_WORKERS:
+            if connection.previous_waiting != NULL:
+                connection.previous_waiting.next_waiting = connection.next_waiting
+            else:
+                self.waiting_first[old] = connection.next_waiting
+            if connection.next_waiting != NULL:
+                connection.next_waiting.previous_waiting = connection.previous_waiting
+            else:
+                self.waiting_last[old] = connection.previous_waiting
+        connection.waiting = what
+        connection.waiting_since = now
+        connection.progress = 0
+        if what != FOR_WORKERS:
+            connection.next_waiting = NULL
+            connection.previous_waiting = self.waiting_last[<int>what]
+            if connection.previous_waiting != NULL:
+                connection.previous_waiting.next_waiting = connection
+            else:
+                self.waiting_first[<int>what] = connection
+            self.waiting_last[<int>what] = connection
+
+    cdef void set_waiting(self, Connection* connection, int64_t now) noexcept nogil:
+        """What it waits for now; the clock of what goes on being waited for isn't touched."""
+        cdef Waiting what
+        if connection.lingering and connection.ending and connection.first == NULL and connection.output.size == 0:
+            what = FOR_END
+        elif connection.output.size:
+            what = FOR_READER
+        elif connection.ending or connection.stash_size:
+            what = FOR_WORKERS
+        elif self.protocol == HTTP and request_in_body(&connection.http):
+            what = FOR_BODY
+        elif self.protocol == HTTP and not request_idle(&connection.http):
+            what = FOR_HEAD
+        elif self.protocol == NETSTRING and not netstring_idle(&connection.netstring):
+            what = FOR_BODY
+        elif connection.first != NULL:
+            what = FOR_WORKERS
+        else:
+            what = FOR_REQUEST
+        if what != connection.waiting:
+            self.wait_for(connection, what, now)
+
+    cdef bint over_bound(self, Connection* connection) noexcept nogil:
+        return connection.in_flight >= self.max_pipelined or connection.output.size + connection.held >= self.max_unread
+
+    cdef bint reads(self, Connection* connection) noexcept nogil:
+        if connection.gone or connection.broken:
+            return False
+        if connection.ending:
+            return connection.lingering
+        return connection.stash_size == 0 and not self.over_bound(connection)
+
+    cdef bint finished(self, Connection* connection) noexcept nogil:
+        if connection.broken:
+            return True
+        if connection.first != NULL or connection.output.size:
+            return False
+        return connection.gone or (connection.ending and not connection.lingering)
+
+    cdef bint lingers(self, Connection* connection, int64_t now) noexcept nogil:
+        if not connection.lingering or connection.first != NULL or connection.output.size or connection.gone:
+            return False
+        self.set_waiting(connection, now)
+        return True
+
+    # --- what comes in -----------------------------------------------------------------------------------------------------------------
+
+    cdef void received(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil:
+        cdef char* stash
+        connection.received += size
+        connection.progress += size
+        self.bytes_in += size
+        if connection.ending or connection.broken:
+            return
+        if connection.stash_size:
+            stash = <char*>realloc(connection.stash, connection.stash_size + size)
+            if stash == NULL:
+                connection.broken = True
+                self.touch(connection)
+                return
+            connection.stash = stash
+            memcpy(stash + connection.stash_size, data, size)
+            connection.stash_size += size
+            return
+        self.consume(connection, data, size, now)
+        self.set_waiting(connection, now)
+
+    cdef size_t room(self, Connection* connection, char** at) noexcept nogil:
+        if self.protocol != HTTP or connection.ending or connection.stash_size:
+            return 0
+        return request_room(&connection.http, at)
+
+    cdef void filled(self, Connection* connection, size_t size, int64_t now) noexcept nogil:
+        cdef ParsedRequest parsed
+        connection.received += size
+        connection.progress += size
+        self.bytes_in += size
+        if request_filled(&connection.http, size, &parsed) == COMPLETE:
+            self.arrived_http(connection, &parsed, now)
+        self.set_waiting(connection, now)
+
+    cdef void resume(self, Connection* connection, int64_t now) noexcept nogil:
+        cdef char* stash = connection.stash
+        cdef size_t size = connection.stash_size
+        if size == 0 or connection.ending or connection.broken or self.over_bound(connection):
+            return
+        connection.stash = NULL
+        connection.stash_size = 0
+        self.consume(connection, stash, size, now)
+        free(stash)
+        self.set_waiting(connection, now)
+
+    cdef void consume(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil:
+        cdef ParsedRequest parsed
+        cdef Multipart payload
+        cdef Message text
+        cdef Pending* pending
+        cdef size_t used
+        cdef int outcome
+        while size and not connection.ending and not connection.broken:
+            if self.over_bound(connection):
+                connection.stash = <char*>malloc(size)
+                if connection.stash == NULL:
+                    connection.broken = True
+                    self.touch(connection)
+                    return
+                memcpy(connection.stash, data, size)
+                connection.stash_size = size
+                return
+            used = 0
+            if self.protocol == HTTP:
+                outcome = request_feed(&connection.http, data, size, &used, &parsed)
+                if outcome == COMPLETE:
+                    self.arrived_http(connection, &parsed, now)
+                elif outcome == CONTINUE:
+                    pending = self.new_pending(connection)
+                    if pending != NULL:
+                        append(self.output_of(pending), "HTTP/1.1 100 Continue\r\n\r\n", 25)
+                        self.complete(pending, now)
+                elif outcome == FAILED:
+                    self.refuse_input(connection, connection.http.status, connection.http.reason, now)
+                    return
+            elif self.protocol == NETSTRING:
+                outcome = netstring_feed(&connection.netstring, data, size, &used, &text)
+                if outcome == COMPLETE:
+                    start(&payload)
+                    memcpy(add(&payload), &text, sizeof(Message))
+                    pending = self.new_pending(connection)
+                    if pending == NULL:
+                        close_all(&payload)
+                        return
+                    pending.bits = 1
+                    pending.flags = FLAG_NETSTRING | FLAG_IDEMPOTENT
+                    pending.keep_alive = True
+                    self.submit(connection, pending, &payload, now)
+                elif outcome == FAILED:
+                    self.refuse_input(connection, connection.netstring.status, connection.netstring.reason, now)
+                    return
+            else:
+                outcome = self.consume_user(connection, data, size, now)
+                used = size
+            data += used
+            size -= used
+            if outcome == MORE:
+                return
+
+    cdef int consume_user(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil:
+        """A user's protocol class takes all that has come."""
+        cdef Multipart payload
+        cdef Pending* pending
+        with gil:
+            try:
+                if connection.state == NULL:
+                    state = types.SimpleNamespace()
+                    Py_INCREF(state)
+                    connection.state = <void*>state
+                state = <object>connection.state
+                for request in self.user_protocol.feed(state, PyBytes_FromStringAndSize(data, size)):
+                    frames = self.user_protocol.serialize(request)
+                    if isinstance(frames, (bytes, bytearray, memoryview)):
+                        frames = [frames]
+                    start(&payload)
+                    for data_frame in frames:
+                        kept = Frame(data_frame)
+                        slot = add(&payload)
+                        if slot == NULL:
+                            close_all(&payload)
+                            raise MemoryError()
+                        zmq.msg_init(slot)
+                        zmq.msg_copy(slot, &(<Frame>kept).message)
+                    if payload.size == 0:
+                        raise ValueError("serialize() gave no frames")
+                    pending = self.new_pending(connection)
+                    if pending == NULL:
+                        close_all(&payload)
+                        raise MemoryError()
+                    pending.bits = 1
+                    pending.flags = FLAG_RAW | (FLAG_IDEMPOTENT if getattr(request, "idempotent", False) else 0)
+                    pending.keep_alive = True
+                    self.submit(connection, pending, &payload, now)
+                return MORE
+            except ProtocolError as error:
+                self.refused += 1
+                self.reject_user(connection, error, now)
+            except Exception:
+                from prime_server.errors import logger
+
+                logger.exception("the protocol's feed or serialize failed; its connection is closed")
+                connection.broken = True
+                self.touch(connection)
+        return FAILED
+
+    cdef reject_user(self, Connection* connection, error, int64_t now):
+        cdef Pending* pending = self.new_pending(connection)
+        text = bytes(self.user_protocol.reject(error))
+        if pending != NULL:
+            append(self.output_of(pending), <const char*>text, len(text))
+            self.complete(pending, now)
+        connection.ending = True
+        connection.lingering = True
+        self.touch(connection)
+
+    cdef void arrived_http(self, Connection* connection, void* at, int64_t now) noexcept nogil:
+        cdef ParsedRequest* parsed = <ParsedRequest*>at
+        cdef Pending* pending = self.new_pending(connection)
+        cdef Multipart payload
+        cdef Manner manner
+        cdef const char* text
+        start(&payload)
+        memcpy(add(&payload), &parsed.payload, sizeof(Message))
+        if pending == NULL:
+            close_all(&payload)
+            return
+        pending.bits = parsed.bits
+        pending.keep_alive = parsed.keep_alive
+        if parsed.minor == 0:
+            pending.flags |= FLAG_OLD
+        if parsed.method == METHOD_HEAD:
+            pending.flags |= FLAG_HEAD
+        # RFC 9110 section 9.2.2
+        if parsed.method != METHOD_POST and parsed.method != METHOD_PATCH and parsed.method != METHOD_CONNECT and parsed.method != METHOD_OTHER:
+            pending.flags |= FLAG_IDEMPOTENT
+        if self.draining:
+            pending.keep_alive = False
+        if not pending.keep_alive:
+            connection.ending = True  # whatever comes behind was not to be asked on this connection
+        if (
+            self.health_size
+            and parsed.target_size == self.health_size
+            and (parsed.method == METHOD_GET or parsed.method == METHOD_HEAD)
+            and memcmp(data_of(frame(&payload, 0)) + parsed.target_at, self.health_path, self.health_size) == 0
+        ):
+            self.health_checks += 1
+            close_all(&payload)
+            manner.old = pending.flags & FLAG_OLD != 0
+            manner.head = pending.flags & FLAG_HEAD != 0
+            if self.draining:
+                self.health_seen_failing = True
+            manner.close = not pending.keep_alive
+            text = "draining" if self.draining else "OK"
+            pending.code = 503 if self.draining else 200
+            if answer_plain(self.output_of(pending), pending.code, text, NULL, &manner) != 0:
+                connection.broken = True
+            self.complete(pending, now)
+            return
+        self.submit(connection, pending, &payload, now)
+
+    cdef void submit(self, Connection* connection, Pending* pending, Multipart* payload, int64_t now) noexcept nogil:
+        """Numbers a request and makes a job of it, or refuses it. Consumes the payload."""
+        cdef Info info
+        cdef Multipart* grown
+        cdef Multipart* job
+        cdef Message head
+        cdef const char* text
+        cdef size_t size, index
+        cdef int64_t stamp = unix_us()
+        self.requests += 1
+        pending.id = self.next_id
+        self.next_id += 1  # wraps
+        pending.time_stamp = <uint32_t>(stamp // 1000000)
+        pending.numbered = True
+        for index in range(<size_t>payload.size):
+            pending.payload += size_of(frame(payload, <int>index))
+        if self.log.descriptor >= 0 and self.protocol == HTTP:
+            text = data_of(frame(payload, 0))
+            size = size_of(frame(payload, 0))
+            index = 0
+            while index < size and text[index] != b"\r" and text[index] != b"\n":
+                index += 1
+            self.log.request(pending.id, stamp, text, index)
+        elif self.log.descriptor >= 0:
+            self.log.request(pending.id, stamp, "- - -", 5)
+        if self.in_flight >= self.max_in_flight or self.payload + pending.payload > self.max_payload:
+            self.overloads += 1
+            close_all(payload)
+            self.refuse(connection, pending, 503, "too many requests are in flight", 1, now)
+            return
+        memset(&info, 0, sizeof(Info))
+        info.id = pending.id
+        info.time_stamp = pending.time_stamp
+        info.bits = pending.bits
+        info.size = INFO_SIZE
+        info.extended = True
+        info.flags = pending.flags
+        info.life = self.life
+        info.time_left = self.timeout
+        if self.jobs_end == self.jobs_room:
+            grown = <Multipart*>realloc(self.jobs, 2 * self.jobs_room * sizeof(Multipart))
+            if grown != NULL:
+                self.jobs = grown
+                self.jobs_room *= 2
+        if self.jobs_end == self.jobs_room or (self.in_flight >= self.table_size and self.grow_table() != 0) or write_info(&head, &info, NULL) != 0:
+            close_all(payload)
+            self.refuse(connection, pending, 503, "out of memory", 1, now)
+            return
+        job = &self.jobs[self.jobs_end]
+        self.jobs_end += 1
+        start(job)
+        memcpy(add(job), &head, sizeof(Message))
+        if payload.size == 1:
+            memcpy(add(job), frame(payload, 0), sizeof(Message))
+        else:
+            # as many frames as a multipart holds, less the one for the info
+            for index in range(<size_t>payload.size):
+                grown = <Multipart*>add(job)
+                if grown == NULL:
+                    zmq.msg_close(frame(payload, <int>index))
+                else:
+                    memcpy(grown, frame(payload, <int>index), sizeof(Message))
+        free(payload.more)
+        pending.deadline = now + self.timeout if self.timeout > 0 else 0
+        pending.bucket = self.table[pending.id & (self.table_size - 1)]
+        self.table[pending.id & (self.table_size - 1)] = pending
+        pending.older = self.newest
+        pending.newer = NULL
+        if self.newest != NULL:
+            self.newest.newer = pending
+        else:
+            self.oldest = pending
+        self.newest = pending
+        self.in_flight += 1
+        self.payload += pending.payload
+        connection.waiting_for_workers += 1
+
+    cdef bint take_job(self, Multipart* into) noexcept nogil:
+        if self.jobs_begin == self.jobs_end:
+            self.jobs_begin = 0
+            self.jobs_end = 0
+            return False
+        memcpy(into, &self.jobs[self.jobs_begin], sizeof(Multipart))
+        self.jobs_begin += 1
+        return True
+
+    cdef bint wants(self, Multipart* job) noexcept nogil:
+        cdef Info info
+        read_info(data_of(frame(job, 0)), size_of(frame(job, 0)), &info)
+        return self.find(info.id, info.time_stamp) != NULL
+
+    cdef void left(self, Connection* connection, bint broken, int64_t now) noexcept nogil:
+        if not connection.gone:
+            connection.gone = True
+            if connection.waiting_for_workers:
+                self.clients_gone += 1
+            self.drop_pendings(connection)
+            free(connection.stash)
+            connection.stash = NULL
+            connection.stash_size = 0
+        connection.ending = True
+        connection.broken |= broken
+        self.set_waiting(connection, now)
+        self.touch(connection)
+
+    cdef void wrote(self, Connection* connection, size_t size, int64_t now) noexcept nogil:
+        self.bytes_out += size
+        sent(&connection.output, size)
+        if connection.waiting == FOR_READER and size:
+            self.wait_for(connection, FOR_READER, now)  # it took something: its time begins anew
+        self.set_waiting(connection, now)
+
+    # --- pendings ----------------------------------------------------------------------------------------------------------------------
+
+    cdef Pending* new_pending(self, Connection* connection) noexcept nogil:
+        cdef Pending* pending = self.spare
+        if pending != NULL:
+            self.spare = pending.next
+            self.spares -= 1
+        else:
+            pending = <Pending*>malloc(sizeof(Pending))
+            if pending == NULL:
+                connection.broken = True
+                self.touch(connection)
+                return NULL
+        memset(pending, 0, sizeof(Pending))
+        output_start(&pending.held)
+        pending.connection = connection
+        if connection.last == NULL:
+            connection.first = pending
+        else:
+            connection.last.next = pending
+        connection.last = pending
+        connection.in_flight += 1
+        return pending
+
+    cdef void free_pending(self, Pending* pending) noexcept nogil:
+        clear(&pending.held)
+        if self.spares < SPARE_PENDINGS:
+            pending.next = self.spare
+            self.spare = pending
+            self.spares += 1
+        else:
+            free(pending)
+
+    cdef Pending* find(self, uint32_t id, uint32_t time_stamp) noexcept nogil:
+        cdef Pending* pending = self.table[id & (self.table_size - 1)]
+        while pending != NULL and not (pending.id == id and pending.time_stamp == time_stamp):
+            pending = pending.bucket
+        return pending
+
+    cdef int grow_table(self) noexcept nogil:
+        cdef size_t size = self.table_size * 2
+        cdef Pending** table = <Pending**>calloc(size, sizeof(Pending*))
+        cdef Pending* pending = self.oldest
+        if table == NULL:
+            return -1
+        while pending != NULL:
+            pending.bucket = table[pending.id & (size - 1)]
+            table[pending.id & (size - 1)] = pending
+            pending = pending.newer
+        free(self.table)
+        self.table = table
+        self.table_size = size
+        return 0
+
+    cdef void forget(self, Pending* pending) noexcept nogil:
+        """Out of the table and the deadlines, if it is there: it has been answered, or nobody waits for it."""
+        cdef Pending** slot
+        if pending.deadline == 0 and pending.older == NULL and pending.newer == NULL and self.oldest != pending:
+            return
+        slot = &self.table[pending.id & (self.table_size - 1)]
+        while slot[0] != pending:
+            if slot[0] == NULL:
+                return
+            slot = &slot[0].bucket
+        slot[0] = pending.bucket
+        if pending.older != NULL:
+            pending.older.newer = pending.newer
+        else:
+            self.oldest = pending.newer
+        if pending.newer != NULL:
+            pending.newer.older = pending.older
+        else:
+            self.newest = pending.older
+        pending.older = NULL
+        pending.newer = NULL
+        pending.deadline = 0
+        self.in_flight -= 1
+        self.payload -= pending.payload
+        pending.connection.waiting_for_workers -= 1
+
+    cdef void interrupt(self, Pending* pending) noexcept nogil:
+        cdef uint64_t* grown
+        if self.interrupts_size == self.interrupts_room:
+            grown = <uint64_t*>realloc(self.interrupts, 2 * self.interrupts_room * sizeof(uint64_t))
+            if grown == NULL:
+                return
+            self.interrupts = grown
+            self.interrupts_room *= 2
+        self.interrupts[self.interrupts_size] = <uint64_t>pending.id | (<uint64_t>pending.time_stamp << 32)
+        self.interrupts_size += 1
+        self.interrupted += 1
+
+    cdef void drop_pendings(self, Connection* connection) noexcept nogil:
+        """Nobody waits for them any more."""
+        cdef Pending* pending = connection.first
+        cdef Pending* next
+        while pending != NULL:
+            next = pending.next
+            if pending.numbered and not pending.done:
+                self.interrupt(pending)
+                self.forget(pending)
+            self.free_pending(pending)
+            pending = next
+        connection.first = NULL
+        connection.last = NULL
+        connection.in_flight = 0
+        connection.held = 0
+
+    cdef Output* output_of(self, Pending* pending) noexcept nogil:
+        return &pending.connection.output if pending.connection.first == pending else &pending.held
+
+    cdef bint keep_alive_of(self, Pending* pending) noexcept nogil:
+        cdef Info info
+        if self.protocol == PYTHON:
+            memset(&info, 0, sizeof(Info))
+            info.id = pending.id
+            info.time_stamp = pending.time_stamp
+            info.bits = pending.bits
+            with gil:
+                try:
+                    pending.keep_alive = bool(self.user_protocol.keep_alive(info_object(&info)))
+                except Exception:
+                    from prime_server.errors import logger
+
+                    logger.exception("the protocol's keep_alive failed; its connection is closed")
+                    pending.keep_alive = False
+        if self.draining and pending.next == NULL:
+            pending.keep_alive = False
+        return pending.keep_alive
+
+    cdef void refuse(self, Connection* connection, Pending* pending, int status, const char* reason, int retry_after, int64_t now) noexcept nogil:
+        """Answers a request, whose worker's result is not waited for any more, with an error."""
+        cdef Manner manner
+        cdef Output* output = self.output_of(pending)
+        cdef size_t before = output.size
+        cdef char text[MAX_ANSWER_HEAD]
+        cdef char fields[64]
+        cdef int size
+        self.refused += 1
+        self.forget(pending)
+        if pending.sequence:
+            # its response had begun: all that can be said is to cut it off
+            pending.failed = True
+            self.complete(pending, now)
+            return
+        if status < 400 or status > 599:
+            status = 502
+        pending.code = status
+        if self.protocol == HTTP:
+            manner.old = pending.flags & FLAG_OLD != 0
+            manner.head = pending.flags & FLAG_HEAD != 0
+            manner.close = not self.keep_alive_of(pending)
+            fields[0] = 0
+            if retry_after > 0:
+                snprintf(fields, sizeof(fields), "Retry-After: %d\r\n", retry_after)
+            size = answer_plain(output, status, reason, fields, &manner)
+        elif self.protocol == NETSTRING:
+            size = snprintf(text, sizeof(text), "%d %s: %s", status, phrase(status), reason)
+            size = answer_netstring(output, text, size)
+        else:
+            size = self.answer_user(output, status, reason)
+        if size != 0:
+            connection.broken = True
+        pending.answered = output.size - before
+        self.complete(pending, now)
+
+    cdef int answer_user(self, Output* output, int status, const char* reason) noexcept nogil:
+        with gil:
+            try:
+                if status == 504:
+                    text = bytes(self.user_protocol.timeout())
+                else:
+                    text = bytes(self.user_protocol.reject(ProtocolError(reason.decode(), status)))
+                return append(output, <const char*>text, len(text))
+            except Exception:
+                from prime_server.errors import logger
+
+                logger.exception("the protocol's reject or timeout failed; its connection is closed")
+                return -1
+
+    cdef void refuse_input(self, Connection* connection, int status, const char* reason, int64_t now) noexcept nogil:
+        """What has come is no request: answers in its turn, and ends the connection behind it."""
+        cdef Pending* pending = self.new_pending(connection)
+        connection.ending = True
+        connection.lingering = True
+        if pending == NULL:
+            return
+        pending.id = self.next_id
+        self.next_id += 1
+        pending.numbered = True
+        self.refuse(connection, pending, status, reason, 1 if status == 503 else 0, now)
+
+    cdef void complete(self, Pending* pending, int64_t now) noexcept nogil:
+        """Its answer is all there."""
+        cdef Connection* connection = pending.connection
+        pending.done = True
+        if pending.numbered or pending.code:
+            self.answered += 1
+            if pending.numbered:
+                self.log.response(pending.id, unix_us(), pending.code, pending.answered)
+        if connection.first == pending:
+            self.advance(connection, now)
+        else:
+            connection.held += pending.held.size
+
+    cdef void advance(self, Connection* connection, int64_t now) noexcept nogil:
+        """Lets go of the answers that are complete and at their turn."""
+        cdef Pending* pending = connection.first
+        while pending != NULL and pending.done:
+            if pending.failed or (pending.code and not pending.keep_alive):
+                connection.ending = True
+                if pending.next != NULL:  # asked behind the end of the connection
+                    connection.first = pending.next
+                    pending.next = NULL
+                    self.drop_pendings(connection)
+                    connection.in_flight = 1
+            connection.first = pending.next
+            if connection.first == NULL:
+                connection.last = NULL
+            else:
+                # what is there of the next answer may leave now
+                if connection.first.done:
+                    connection.held -= connection.first.held.size
+                splice(&connection.output, &connection.first.held)
+            connection.in_flight -= 1
+            self.free_pending(pending)
+            pending = connection.first
+        self.touch(connection)
+
+    # --- what comes back ---------------------------------------------------------------------------------------------------------------
+
+    cdef void result(self, Multipart* parts, int64_t now) noexcept nogil:
+        cdef Info info
+        cdef Pending* pending
+        cdef Connection* connection
+        cdef Output* output
+        cdef Manner manner
+        cdef size_t before
+        cdef int code = 0
+        cdef int index, failed = 0
+        if parts.size == 0 or parts.surplus or read_info(data_of(frame(parts, 0)), size_of(frame(parts, 0)), &info) != 0:
+            self.malformed += 1
+            close_all(parts)
+            report_malformed("a result without a readable info frame was dropped")
+            return
+        pending = self.find(info.id, info.time_stamp)
+        if pending == NULL or (info.extended and info.life != self.life):
+            self.late += 1
+            close_all(parts)
+            return
+        connection = pending.connection
+        if info.extended and info.flags & FLAG_REFUSAL:
+            close_all(parts)
+            self.refuse(connection, pending, code_of(&info), refusal_text(code_of(&info)), 1 if code_of(&info) == 503 else 0, now)
+            return
+        if not (info.extended and info.flags & FLAG_RESULT):
+            info.flags = 0
+            info.sequence = 0
+        if info.sequence != pending.sequence:
+            self.late += 1
+            close_all(parts)
+            return
+        output = self.output_of(pending)
+        before = output.size
+        if parts.size < 2 and not info.flags & (FLAG_MORE | FLAG_BROKEN) and pending.sequence == 0:
+            code = MALFORMED
+        elif pending.sequence == 0 and self.protocol == HTTP and not info.flags & FLAG_BROKEN:
+            manner.old = pending.flags & FLAG_OLD != 0
+            manner.head = pending.flags & FLAG_HEAD != 0
+            manner.close = not self.keep_alive_of(pending)
+            code = answer_result(output, parts, 1, info.flags & FLAG_RESULT != 0, &manner)
+        else:
+            for index in range(1, parts.size):
+                failed |= append_message(output, frame(parts, index), 0)
+            parts.size = 1
+            if pending.sequence == 0:
+                self.keep_alive_of(pending)
+                code = code_of(&info) or 200
+        close_all(parts)
+        if code == MALFORMED:
+            self.malformed += 1
+            report_malformed("a worker's result was no response; its client was answered 502")
+            self.refuse(connection, pending, 502, "the worker's result was malformed", 0, now)
+            return
+        if failed or code < 0:
+            connection.broken = True
+            self.touch(connection)
+            return
+        if code:
+            pending.code = code
+        pending.answered += output.size - before
+        if info.flags & FLAG_BROKEN:
+            pending.failed = True
+        if info.flags & FLAG_MORE and not pending.failed:
+            pending.sequence += 1
+            self.touch(connection)
+            self.set_waiting(connection, now)
+            return
+        self.forget(pending)
+        self.complete(pending, now)
+        self.set_waiting(connection, now)
+
+    cdef int64_t tick(self, int64_t now) noexcept nogil:
+        cdef int64_t next = -1
+        cdef int64_t due
+        cdef int what
+        cdef Pending* pending
+        cdef Connection* connection
+        while self.timeout > 0 and self.oldest != NULL:
+            pending = self.oldest
+            if pending.deadline > now:
+                next = pending.deadline
+                break
+            self.timeouts += 1
+            self.interrupt(pending)
+            self.refuse(pending.connection, pending, 504, "no worker has answered in time", 0, now)
+        for what in range(FOR_REQUEST, WAITINGS):
+            while self.waits[what] > 0 and self.waiting_first[what] != NULL:
+                connection = self.waiting_first[what]
+                due = connection.waiting_since + self.waits[what]
+                if due > now:
+                    if next < 0 or due < next:
+                        next = due
+                    break
+                if what == FOR_BODY and connection.progress >= self.min_body:
+                    self.wait_for(connection, FOR_BODY, now)
+                elif what == FOR_HEAD or what == FOR_BODY:
+                    self.wait_for(connection, FOR_WORKERS, now)
+                    self.refuse_input(connection, 408, "the request did not come in time", now)
+                    self.set_waiting(connection, now)
+                else:
+                    self.wait_for(connection, FOR_WORKERS, now)
+                    connection.broken = True
+                    self.touch(connection)
+        return next
+
+    cdef void drain(self, bint close_idle, int64_t now) noexcept nogil:
+        cdef Connection* connection = self.all
+        cdef bint between
+        self.draining = True
+        while connection != NULL:
+            if self.protocol == HTTP:
+                between = request_idle(&connection.http)
+            elif self.protocol == NETSTRING:
+                between = netstring_idle(&connection.netstring)
+            else:
+                between = True
+            # A request that has begun to come is still taken.
+            if between and connection.stash_size == 0 and (close_idle or connection.first != NULL):
+                connection.ending = True
+                self.set_waiting(connection, now)
+                self.touch(connection)
+            connection = connection.next
+
+
+cdef int answer_netstring(Output* output, const char* text, int size) noexcept nogil:
+    cdef char length[16]
+    cdef int digits
+    if size < 0:
+        return -1
+    if size >= MAX_ANSWER_HEAD:
+        size = MAX_ANSWER_HEAD - 1
+    digits = snprintf(length, sizeof(length), "%d:", size)
+    return append(output, length, digits) | append(output, text, size) | append(output, ",", 1)
+
+
+cdef const char* refusal_text(int status) noexcept nogil:
+    if status == 500:
+        return "the job was given up: its workers died of it"
+    if status == 502:
+        return "the worker was lost before it had answered"
+    if status == 503:
+        return "the backlog is full"
+    if status == 504:
+        return "the deadline passed before a worker was free"
+    return "the request could not be served"

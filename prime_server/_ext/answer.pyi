@@ -1,0 +1,1 @@
+"""What the edge itself writes to HTTP clients: for Cython only."""

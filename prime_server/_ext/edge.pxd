@@ -1,0 +1,34 @@
+"""The public sockets of a server, and the sessions behind them."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from prime_server._ext.sessions cimport Connection, Sessions
+
+cdef class Edge:
+    cdef readonly Sessions sessions
+    cdef object listener            # keeps the descriptor
+    cdef int descriptor             # listening, -1: closed
+    cdef int queue                  # the hub's
+    cdef bint tcp
+    cdef bint listening             # registered in the queue
+    cdef int64_t listen_again       # when, after the descriptors ran out; 0: not waiting
+    cdef size_t max_connections
+    cdef char* buffer               # owned: what one read takes
+    cdef uint64_t out_of_descriptors
+    # Starts to accept, waiting in the queue.
+    cdef int attach(self, int queue) except -1
+    # Something is ready: the tag is the edge itself (the listener) or a Connection.
+    cdef void accept(self, int64_t now) noexcept nogil
+    cdef void serve(self, Connection* connection, int events, int64_t now) noexcept nogil
+    # Writes what the sessions have to say, and closes what has ended.
+    cdef void flush(self, int64_t now) noexcept nogil
+    # As the sessions' tick.
+    cdef int64_t tick(self, int64_t now) noexcept nogil
+    cdef void stop_listening(self) noexcept nogil
+    # Closes every connection as it is.
+    cdef void close(self) noexcept nogil
+
+    cdef void pause(self, int64_t until) noexcept nogil
+    cdef void look(self, Connection* connection, int64_t now) noexcept nogil
+    cdef void write(self, Connection* connection, int64_t now) noexcept nogil
+    cdef void end(self, Connection* connection) noexcept nogil

@@ -1,0 +1,1 @@
+"""The public sockets of a server: for Cython only."""

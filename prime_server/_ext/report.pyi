@@ -1,0 +1,1 @@
+"""Warnings from code that runs without the GIL: for Cython only."""

@@ -92,7 +92,7 @@ cdef int answer_plain(Output* to, int status, const char* text, const char* fiel
     cdef size_t size = strlen(text)
     cdef int written = snprintf(
         head, sizeof(head), "HTTP/1.1 %d %s\r\n%s%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n%s\r\n",
-        status, phrase(status), date_line(unix_us() // 1000000), connection_line(manner), size + 1, fields if fields != NULL else "",
+        status, phrase(status), date_line(unix_us() // 1000000), connection_line(manner), size + 1, fields if fields != NULL else <const char*>"",
     )
     if written < 0 or <size_t>written >= sizeof(head):
         return MALFORMED

@@ -8,7 +8,7 @@ When the process runs out of descriptors the listener leaves the wait until a co
 newcomers, and the loop doesn't spin.
 """
 
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EWOULDBLOCK, errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -49,10 +49,10 @@ cdef extern from * nogil:
     #endif
     """
     int accept_one "prime_accept"(int listener, bint tcp)
-    ctypedef struct iovec:
+    struct iovec:
         void* iov_base
         size_t iov_len
-    ctypedef struct msghdr:
+    struct msghdr:
         iovec* msg_iov
         size_t msg_iovlen
     ssize_t sendmsg(int, const msghdr*, int)
@@ -132,37 +132,36 @@ cdef class Edge:
                 self.end(connection)
 
     cdef void serve(self, Connection* connection, int events, int64_t now) noexcept nogil:
-        cdef Sessions sessions = self.sessions
         cdef int count
         cdef ssize_t size
         cdef size_t room
         cdef char* at
         if events & READABLE:
             for count in range(READS):
-                if not sessions.reads(connection):
+                if not self.sessions.reads(connection):
                     break
                 at = NULL
-                room = sessions.room(connection, &at)
+                room = self.sessions.room(connection, &at)
                 size = recv(connection.descriptor, at if room else self.buffer, room if room else <size_t>BUFFER_SIZE, 0)
                 if size > 0:
                     if room:
-                        sessions.filled(connection, size, now)
+                        self.sessions.filled(connection, size, now)
                     else:
                         room = BUFFER_SIZE
-                        sessions.received(connection, self.buffer, size, now)
+                        self.sessions.received(connection, self.buffer, size, now)
                     if <size_t>size < room:
                         break  # nothing more is there now
                     continue
                 if size == 0:
-                    sessions.left(connection, False, now)
+                    self.sessions.left(connection, False, now)
                 elif errno == EINTR:
                     continue
-                elif errno != EAGAIN and errno != EWOULDBLOCK:
-                    sessions.left(connection, True, now)
+                elif errno != EAGAIN:
+                    self.sessions.left(connection, True, now)
                 break
         elif events & HUNG_UP:
             # not reading from it, so whatever it has sent last stays unread
-            sessions.left(connection, False, now)
+            self.sessions.left(connection, False, now)
         if events & WRITABLE:
             self.write(connection, now)
         self.sessions.touch(connection)
@@ -192,7 +191,7 @@ cdef class Edge:
             if size < 0:
                 if errno == EINTR:
                     continue
-                if errno != EAGAIN and errno != EWOULDBLOCK:
+                if errno != EAGAIN:
                     self.sessions.left(connection, True, now)
                 return
             self.sessions.wrote(connection, size, now)
@@ -244,3 +243,8 @@ cdef class Edge:
         self.stop_listening()
         while self.sessions.all != NULL:
             self.end(self.sessions.all)
+
+    def stats(self):
+        counters = self.sessions.stats()
+        counters["out_of_descriptors"] = self.out_of_descriptors
+        return counters

@@ -11,6 +11,7 @@ socket is drained up to a bound before the next, so that neither clients nor wor
 """
 
 from libc.errno cimport EAGAIN, errno
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 from posix.unistd cimport close, read, write
 
@@ -136,7 +137,7 @@ cdef class Hub:
         if self.running:
             raise PrimeServerError("this hub is running already")
         self.running = True
-        signals = threading.current_thread() is threading.main_thread()
+        cdef bint signals = threading.current_thread() is threading.main_thread()
         if self.edge is not None and self.edge.queue < 0:
             self.edge.attach(self.queue)
         if ready_set(self.queue, self.wake[0], &self.wake, 0, READABLE, True) != 0:
@@ -156,10 +157,6 @@ cdef class Hub:
     def stop(self, double drain_seconds=0.0):
         self.drain_us = <int64_t>(drain_seconds * 1e6) + 1
         write(self.wake[1], b"x", 1)
-
-    @property
-    def stage_stats(self):
-        return [balancer.stats() for balancer in self.balancers]
 
     cdef int loop(self, bint signals) except -1 nogil:
         cdef Ready ready[READY_MAX]
@@ -322,20 +319,19 @@ cdef class Hub:
                 return
 
     cdef void publish(self, int64_t now) noexcept nogil:
-        cdef Sessions sessions = self.sessions
         cdef Multipart parts
         cdef size_t index
         cdef int stage
-        if sessions.interrupts_size == 0:
+        if self.sessions.interrupts_size == 0:
             return
-        for index in range(sessions.interrupts_size):
+        for index in range(self.sessions.interrupts_size):
             for stage in range(self.stage_count):
-                (<Balancer>self.stages[stage]).cancel(sessions.life, sessions.interrupts[index], now)
+                (<Balancer>self.stages[stage]).cancel(self.sessions.life, self.sessions.interrupts[index], now)
             start(&parts)
-            write_interrupt(add(&parts), sessions.life, sessions.interrupts[index])
+            write_interrupt(add(&parts), self.sessions.life, self.sessions.interrupts[index])
             if send(self.interrupt, &parts) != 1:
                 close_all(&parts)
-        sessions.interrupts_size = 0
+        self.sessions.interrupts_size = 0
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
         cdef int64_t next = -1

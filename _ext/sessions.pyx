@@ -274,7 +274,7 @@ cdef class Sessions:
             what = FOR_WORKERS
         else:
             what = FOR_REQUEST
-        if what != connection.waiting:
+        if <int>what != <int>connection.waiting:
             self.wait_for(connection, what, now)
 
     cdef bint over_bound(self, Connection* connection) noexcept nogil:
@@ -930,7 +930,7 @@ cdef class Sessions:
             self.timeouts += 1
             self.interrupt(pending)
             self.refuse(pending.connection, pending, 504, "no worker has answered in time", 0, now)
-        for what in range(FOR_REQUEST, WAITINGS):
+        for what in range(<int>FOR_REQUEST, <int>WAITINGS):
             while self.waits[what] > 0 and self.waiting_first[what] != NULL:
                 connection = self.waiting_first[what]
                 due = connection.waiting_since + self.waits[what]
@@ -967,6 +967,125 @@ cdef class Sessions:
                 self.set_waiting(connection, now)
                 self.touch(connection)
             connection = connection.next
+
+
+    def stats(self):
+        return {
+            "connections": self.connections,
+            "connections_accepted": self.accepted,
+            "requests": self.requests,
+            "requests_in_flight": self.in_flight,
+            "request_bytes_in_flight": self.payload,
+            "answers": self.answered,
+            "answers_refused": self.refused,
+            "answers_timed_out": self.timeouts,
+            "answers_overloaded": self.overloads,
+            "results_late": self.late,
+            "results_malformed": self.malformed,
+            "requests_interrupted": self.interrupted,
+            "clients_gone": self.clients_gone,
+            "health_checks": self.health_checks,
+            "bytes_received": self.bytes_in,
+            "bytes_sent": self.bytes_out,
+            "log_lines_dropped": self.log.dropped,
+        }
+
+    # --- the Python face: the core without sockets -------------------------------------------------------------------------------------
+
+    cdef Connection* face(self, int number) except NULL:
+        if number not in self.faces:
+            raise KeyError(f"no connection {number}")
+        return <Connection*><uintptr_t>self.faces[number]
+
+    def connect(self, now=0):
+        cdef Connection* connection = self.open(now)
+        if connection == NULL:
+            raise MemoryError()
+        number = self.accepted
+        self.faces[number] = <uintptr_t>connection
+        return number
+
+    def receive(self, number, bytes data, now=0):
+        cdef Connection* connection = self.face(number)
+        cdef const char* at = data
+        cdef char* into
+        cdef size_t left = len(data)
+        cdef size_t room
+        while left:
+            room = self.room(connection, &into)
+            if room:
+                room = min(room, left)
+                memcpy(into, at, room)
+                self.filled(connection, room, now)
+            else:
+                room = left
+                self.received(connection, at, left, now)
+            at += room
+            left -= room
+
+    def leave(self, number, now=0, *, broken=False):
+        self.left(self.face(number), broken, now)
+
+    def disconnect(self, number):
+        cdef Connection* connection = self.face(number)
+        del self.faces[number]
+        self.closed(connection)
+
+    def output(self, number, now=0, *, size=None):
+        cdef Connection* connection = self.face(number)
+        taken = bytearray()
+        while connection.output.size:
+            piece = connection.output.first
+            room = piece.end - piece.begin
+            if size is not None:
+                room = min(room, size - len(taken))
+                if room == 0:
+                    break
+            taken += PyBytes_FromStringAndSize(bytes_of(piece), room)
+            self.wrote(connection, room, now)
+        self.resume(connection, now)
+        return bytes(taken)
+
+    def state(self, number):
+        cdef Connection* connection = self.face(number)
+        return {
+            "reads": bool(self.reads(connection)),
+            "finished": bool(self.finished(connection)),
+            "in_flight": connection.in_flight,
+            "unsent": connection.output.size,
+            "held": connection.held,
+            "waiting": ("workers", "request", "head", "body", "reader", "end")[<int>connection.waiting],
+        }
+
+    def jobs_for_workers(self):
+        cdef Multipart job
+        taken = []
+        while self.take_job(&job):
+            taken.append([bytes(Frame.take(frame(&job, index))) for index in range(job.size)])
+            free(job.more)
+        return taken
+
+    def interrupts_for_workers(self):
+        taken = [self.interrupts[index] for index in range(self.interrupts_size)]
+        self.interrupts_size = 0
+        return taken
+
+    def result_frames(self, frames, now=0):
+        cdef Multipart parts
+        cdef Message* slot
+        start(&parts)
+        for data in frames:
+            kept = Frame(data)
+            slot = add(&parts)
+            zmq.msg_init(slot)
+            zmq.msg_copy(slot, &(<Frame>kept).message)
+        self.result(&parts, now)
+
+    def advance_time(self, now):
+        return self.tick(now)
+
+    def begin_drain(self, now=0, *, close_idle=True):
+        self.drain(close_idle, now)
 
 
 cdef int answer_netstring(Output* output, const char* text, int size) noexcept nogil:

@@ -17,3 +17,6 @@ cdef class AccessLog:
     cdef void response(self, uint32_t id, int64_t at, int code, size_t size) noexcept nogil
     # Writes what is there, without blocking. Returns whether something is left.
     cdef bint flush(self) noexcept nogil
+
+    cdef char* begin(self, uint32_t id, int64_t at) noexcept nogil
+    cdef void end(self, char* to) noexcept nogil

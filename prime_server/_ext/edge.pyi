@@ -1,1 +1,14 @@
-"""The public sockets of a server: for Cython only."""
+"""The public sockets of a server."""
+
+import socket
+
+from prime_server._ext.sessions import Sessions
+
+class Edge:
+    """The listener and connections that feed `sessions`. `listener` is a listening, non-blocking socket; the edge closes it."""
+
+    def __init__(self, sessions: Sessions, listener: socket.socket, *, max_connections: int = 65536) -> None: ...
+    @property
+    def sessions(self) -> Sessions: ...
+    def stats(self) -> dict[str, int]:
+        """The sessions' counters, and `out_of_descriptors`: how often the process could open no more."""

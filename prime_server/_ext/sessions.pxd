@@ -177,3 +177,4 @@ cdef class Sessions:
     cdef int answer_user(self, Output* output, int status, const char* reason) noexcept nogil
     cdef reject_user(self, Connection* connection, error, int64_t now)
     cdef bint keep_alive_of(self, Pending* pending) noexcept nogil
+    cdef Connection* face(self, int number) except NULL

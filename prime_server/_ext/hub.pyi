@@ -1,0 +1,30 @@
+"""The one loop of the routing side."""
+
+from collections.abc import Sequence
+
+import zmq
+
+from prime_server._ext.balancer import Balancer
+from prime_server._ext.edge import Edge
+
+class Hub:
+    """Runs an edge, balancers or both over sockets that pyzmq has made (wire.md). `stages` has `(balancer, upstream, downstream)` each; without an
+    edge's own first stage, `proxy` is a DEALER connected to it."""
+
+    def __init__(
+        self,
+        *,
+        edge: Edge | None = None,
+        loopback: zmq.Socket[bytes] | None = None,
+        interrupt: zmq.Socket[bytes] | None = None,
+        proxy: zmq.Socket[bytes] | None = None,
+        stages: Sequence[tuple[Balancer, zmq.Socket[bytes] | None, zmq.Socket[bytes]]] = (),
+    ) -> None: ...
+    @property
+    def edge(self) -> Edge | None: ...
+    @property
+    def balancers(self) -> list[Balancer]: ...
+    def run(self) -> None:
+        """Blocks, without the GIL, until it has been stopped and has drained."""
+    def stop(self, drain_seconds: float = 0.0) -> None:
+        """From any thread: drain, and end at the latest after so many seconds."""

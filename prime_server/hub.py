@@ -1,0 +1,163 @@
+"""The routing side: a hub hosts a server, the proxies of its stages, or both, in one loop."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+import zmq
+
+from prime_server._ext.access_log import AccessLog
+from prime_server._ext.balancer import Balancer
+from prime_server._ext.edge import Edge
+from prime_server._ext.hub import Hub as Loop
+from prime_server._ext.sessions import Sessions
+from prime_server.endpoints import listen as listen_on
+from prime_server.endpoints import name_of, zmq_socket
+from prime_server.limits import Limits
+
+__all__ = ["Hub", "Log", "Stage"]
+
+Log = int | str | Path | IO[Any] | None
+
+Choose = Callable[[list[bytes], Sequence[Any]], int | None]
+
+
+class Stage(NamedTuple):
+    """The proxy of one stage: where it binds. Without an `upstream` its jobs come from the server hosted with it alone."""
+
+    upstream: str | None
+    downstream: str
+    choose: Choose | None = None
+
+
+class Hub:
+    """One loop hosting a server (`listen`, `loopback`, `interrupt`), the proxies of some stages, or both.
+
+    A server without stages beside it connects to a `proxy` elsewhere. `Server` and `Proxy` are the two halves. `protocol` is "http", "netstring" or
+    an object of a class of one's own (see `Server`); `log` is a path, a file, a descriptor or "-" for standard output; a request for the path
+    `health_check` is answered by the server itself, 200 while it serves and 503 once it drains.
+
+    `serve()` blocks until `stop()` or, after `quiesce()`, a signal has ended it. Binds when it is made, so that `endpoint` can be told; raises
+    `OSError` or `zmq.ZMQError` where it can't.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        *,
+        listen: str | None = None,
+        proxy: str | None = None,
+        loopback: str | None = None,
+        interrupt: str | None = None,
+        stages: Sequence[Stage] = (),
+        protocol: Any = "http",
+        limits: Limits | None = None,
+        log: Log = None,
+        health_check: str | None = None,
+        max_attempts: int = 3,
+        max_backlog: int = 65536,
+        max_queued_bytes: int = 1024 * 1024 * 1024,
+    ) -> None:
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._log_file: IO[Any] | None = None
+        self._listener = None
+        self._loop: Loop | None = None
+        try:
+            edge = None
+            hosted: dict[str, zmq.Socket[bytes]] = {}
+            if listen is not None:
+                if loopback is None or interrupt is None:
+                    raise ValueError("a server needs a loopback and an interrupt endpoint")
+                sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check)
+                self._listener = listen_on(listen)
+                self._endpoint = name_of(self._listener)
+                edge = Edge(sessions, self._listener, max_connections=(limits or Limits()).max_connections)
+                hosted["loopback"] = self._socket(context, zmq.PULL, bind=loopback)
+                hosted["interrupt"] = self._socket(context, zmq.PUB, bind=interrupt)
+                if proxy is not None:
+                    hosted["proxy"] = self._socket(context, zmq.DEALER, connect=proxy)
+            self._balancers = []
+            bound = []
+            for stage in stages:
+                balancer = Balancer(
+                    max_attempts=max_attempts, max_backlog=max_backlog, max_queued_bytes=max_queued_bytes, choose=stage.choose
+                )
+                upstream = None if stage.upstream is None else self._socket(context, zmq.ROUTER, bind=stage.upstream)
+                bound.append((balancer, upstream, self._socket(context, zmq.ROUTER, bind=stage.downstream)))
+                self._balancers.append(balancer)
+            self._edge = edge
+            self._loop = Loop(edge=edge, stages=bound, **hosted)
+        except BaseException:
+            self.close()
+            raise
+
+    def _socket(self, context: zmq.Context[Any], kind: int, *, bind: str | None = None, connect: str | None = None) -> zmq.Socket[bytes]:
+        made = zmq_socket(context, kind, bind=bind, connect=connect)
+        self._sockets.append(made)
+        return made
+
+    def _open_log(self, log: Log) -> AccessLog:
+        if log is None:
+            return AccessLog(-1)
+        if isinstance(log, int):
+            return AccessLog(log)
+        if log == "-":
+            return AccessLog(sys.stdout.fileno())
+        if isinstance(log, (str, Path)):
+            log = self._log_file = open(log, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+        return AccessLog(log.fileno())
+
+    @property
+    def endpoint(self) -> str:
+        """Where web clients connect to, with the port that was given for port 0. Raises `ValueError` where no server is hosted."""
+        if self._listener is None:
+            raise ValueError("no server is hosted here")
+        return self._endpoint
+
+    def serve(self) -> None:
+        """Blocks until the hub has been stopped and has drained. The GIL is released."""
+        if self._loop is None:
+            raise ValueError("the hub is closed")
+        self._loop.run()
+
+    def stop(self, drain_seconds: float = 0.0) -> None:
+        """Ends `serve()` from any thread: takes nothing new, and returns when all is answered, at the latest after `drain_seconds`."""
+        if self._loop is not None:
+            self._loop.stop(drain_seconds)
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of the server, and of each stage in order under `stages`."""
+        counters: dict[str, Any] = {} if self._edge is None else self._edge.stats()
+        counters["stages"] = [balancer.stats() for balancer in self._balancers]
+        return counters
+
+    def close(self) -> None:
+        """Closes the sockets. `serve()` must have ended."""
+        self._loop = None
+        for made in self._sockets:
+            made.close()
+        self._sockets.clear()
+        if self._listener is not None:
+            self._listener.close()
+        if self._log_file is not None:
+            self._log_file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str | None) -> Sessions:
+    if isinstance(protocol, str) and protocol not in ("http", "netstring"):
+        raise ValueError(f'protocol is "http", "netstring" or an object of your own class, not {protocol!r}')
+    for name in () if isinstance(protocol, str) else ("feed", "serialize", "reject", "timeout", "keep_alive"):
+        if not callable(getattr(protocol, name, None)):
+            raise TypeError(f"a protocol has the method {name}(); {type(protocol).__name__} has none")
+    if health_check is not None and not health_check.startswith("/"):
+        raise ValueError(f"health_check is a path such as /health, not {health_check!r}")
+    options = {name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name != "max_connections"}
+    return Sessions(protocol=protocol, log=log, health_check=health_check, **options)

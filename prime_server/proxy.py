@@ -1,0 +1,40 @@
+"""The load balancer in front of one stage's workers, when its server is elsewhere."""
+
+from typing import Any
+
+import zmq
+
+from prime_server.hub import Choose, Hub, Stage
+
+__all__ = ["Proxy"]
+
+
+class Proxy(Hub):
+    """Takes jobs at `upstream`, from a server or the stage before, and gives each to a worker at `downstream` that is free for it.
+
+    Both are bound: `tcp://`, `ipc://` or `inproc://`. `choose(heartbeats, job)` may pick the worker: it gets the heartbeats of the idle workers, as
+    bytes, and the job's frames, and returns an index into the former, or None to let the job wait.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        upstream: str,
+        downstream: str,
+        *,
+        choose: Choose | None = None,
+        max_attempts: int = 3,
+        max_backlog: int = 65536,
+        max_queued_bytes: int = 1024 * 1024 * 1024,
+    ) -> None:
+        super().__init__(
+            context,
+            stages=[Stage(upstream, downstream, choose)],
+            max_attempts=max_attempts,
+            max_backlog=max_backlog,
+            max_queued_bytes=max_queued_bytes,
+        )
+
+    def forward(self) -> None:
+        """Blocks until the proxy has been stopped and has drained; another name for `serve()`. The GIL is released."""
+        self.serve()

@@ -1,0 +1,151 @@
+"""A whole pipeline in one process: the hub and the workers of every stage on threads."""
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from prime_server._ext.lifecycle import quiesce
+from prime_server.hub import Hub, Log, Stage
+from prime_server.limits import Limits
+from prime_server.worker import Worker
+
+__all__ = ["Threads", "run_threads"]
+
+_numbers = itertools.count()
+
+
+class Threads:
+    """A server at `listen` and a pipeline of `stages` behind it, all in this process.
+
+    `stages` are the work functions in order, plain or native; `workers` is the number of threads of each, or one number for all. Listens once made
+    (`endpoint` tells where), works inside `with`: either on a thread of its own, or in this one while `serve()` runs.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        stages: Sequence[Any],
+        workers: int | Sequence[int] = 1,
+        *,
+        drain_seconds: float = 10.0,
+        limits: Limits | None = None,
+        log: Log = None,
+        health_check: str | None = None,
+        protocol: Any = "http",
+        window: int = 64,
+    ) -> None:
+        counts = [workers] * len(stages) if isinstance(workers, int) else list(workers)
+        if not stages:
+            raise ValueError("a pipeline has at least one stage")
+        if len(counts) != len(stages):
+            raise ValueError(f"{len(stages)} stages need as many numbers of workers, not {len(counts)}")
+        if any(count < 1 for count in counts):
+            raise ValueError(f"a stage has at least one worker, not {min(counts)}")
+        name = f"inproc://prime-server-{next(_numbers)}"
+        self._drain_seconds = drain_seconds
+        self._context = zmq.Context()
+        self._workers: list[Worker] = []
+        self._threads: list[threading.Thread] = []
+        self._serving: threading.Thread | None = None
+        try:
+            self._hub = Hub(
+                self._context,
+                listen=listen,
+                loopback=f"{name}/loopback",
+                interrupt=f"{name}/interrupt",
+                stages=[Stage(f"{name}/{index}/up" if index else None, f"{name}/{index}/down") for index in range(len(stages))],
+                protocol=protocol,
+                limits=limits,
+                log=log,
+                health_check=health_check,
+            )
+            for index, (work, count) in enumerate(zip(stages, counts, strict=True)):
+                for _ in range(count):
+                    self._workers.append(
+                        Worker(
+                            self._context,
+                            f"{name}/{index}/down",
+                            f"{name}/{index + 1}/up" if index + 1 < len(stages) else None,
+                            f"{name}/loopback",
+                            f"{name}/interrupt",
+                            work,
+                            window=window,
+                        )
+                    )
+        except BaseException:
+            self._close()
+            raise
+
+    @property
+    def endpoint(self) -> str:
+        """Where web clients connect to."""
+        return self._hub.endpoint
+
+    def stats(self) -> dict[str, Any]:
+        """The hub's counters, and those of each worker under `workers`."""
+        return {**self._hub.stats(), "workers": [worker.stats() for worker in self._workers]}
+
+    def _start_workers(self) -> None:
+        for number, worker in enumerate(self._workers):
+            thread = threading.Thread(target=worker.work, name=f"prime-worker-{number}")
+            thread.start()
+            self._threads.append(thread)
+
+    def serve(self) -> None:
+        """Works in this thread until a signal ends it (see `quiesce`)."""
+        self._start_workers()
+        try:
+            self._hub.serve()
+        finally:
+            self._end()
+
+    def __enter__(self) -> Self:
+        self._start_workers()
+        self._serving = threading.Thread(target=self._hub.serve, name="prime-hub")
+        self._serving.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._hub.stop(0.0 if kind else self._drain_seconds)
+        if self._serving is not None:
+            self._serving.join()
+        self._end()
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        self._close()
+
+    def _close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        if hasattr(self, "_hub"):
+            self._hub.close()
+        self._context.destroy(linger=0)
+
+
+def run_threads(
+    listen: str,
+    stages: Sequence[Any],
+    workers: int | Sequence[int] = 1,
+    *,
+    drain_seconds: float = 10.0,
+    on_ready: Callable[[str], object] | None = None,
+    **options: Any,
+) -> None:
+    """Serves a pipeline on threads until SIGTERM or SIGINT, then drains and returns.
+
+    The arguments are those of `Threads`; `on_ready` is called with the endpoint once it listens. A second signal ends the process at once.
+    """
+    pipeline = Threads(listen, stages, workers, drain_seconds=drain_seconds, **options)
+    quiesce(drain_seconds)
+    if on_ready is not None:
+        on_ready(pipeline.endpoint)
+    pipeline.serve()

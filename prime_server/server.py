@@ -1,0 +1,53 @@
+"""The part that web clients talk to, when its first proxy is elsewhere."""
+
+from typing import Any
+
+import zmq
+
+from prime_server.hub import Hub, Log
+from prime_server.limits import Limits
+
+__all__ = ["Server"]
+
+
+class Server(Hub):
+    """Takes requests at `listen`, sends them to the first `proxy` and answers with what comes to its `loopback`; tells the workers over `interrupt`
+    of clients that have left.
+
+    `listen` is `tcp://HOST:PORT`, `tcp://[IPv6]:PORT`, `unix:PATH` or `ipc://PATH`; `proxy` is connected to, `loopback` and `interrupt` are bound:
+    `tcp://`, `ipc://` or `inproc://`.
+
+    `protocol` is "http", "netstring" or an object with these methods, called under the GIL on the server's thread:
+
+    * `feed(connection, data: bytes) -> iterable of requests`: what `data` completes; `connection` is an object that lives as long as the
+      connection and takes any attributes. Raises `ProtocolError` for what can't be read: its client gets `reject(error)` and is disconnected.
+    * `serialize(request) -> frames`: the payload for the first stage, one bytes-like object or several. A request with a true attribute
+      `idempotent` may be run again when its worker dies.
+    * `reject(error: ProtocolError) -> bytes` and `timeout() -> bytes`: the answers to errors and passed deadlines.
+    * `keep_alive(info: RequestInfo) -> bool`: whether the connection goes on after the answer to this request.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        listen: str,
+        proxy: str,
+        loopback: str,
+        interrupt: str,
+        *,
+        protocol: Any = "http",
+        limits: Limits | None = None,
+        log: Log = None,
+        health_check: str | None = None,
+    ) -> None:
+        super().__init__(
+            context,
+            listen=listen,
+            proxy=proxy,
+            loopback=loopback,
+            interrupt=interrupt,
+            protocol=protocol,
+            limits=limits,
+            log=log,
+            health_check=health_check,
+        )

@@ -17,7 +17,7 @@ from prime_server._ext.http_head cimport (
     CHUNKED_INSIDE, CHUNKED_LAST, CODED_OTHERWISE, EXPECTS_CONTINUE, EXPECTS_OTHER, HAS_CODING, HAS_HOST, HAS_LENGTH, SAYS_CLOSE,
     SAYS_KEEP_ALIVE, head_end, head_fail, head_feed, head_start, read_fields,
 )
-from prime_server._ext.http_syntax cimport IS_DIGIT, IS_RAW, IS_TARGET, IS_TOKEN, is_in, skip
+from prime_server._ext.http_syntax cimport IS_DIGIT, IS_RAW, is_in, skip_target, skip_token
 from prime_server._ext.http_uri cimport is_host, is_target
 from prime_server._ext.info cimport BITS_CLOSE, BITS_KEEP_ALIVE
 from prime_server._ext.libzmq cimport Message, zmq
@@ -126,10 +126,10 @@ cdef inline int read_request_line(RequestParser* parser, const char* data, size_
     cdef const char* at
     cdef const char* stop
     cdef size_t longest
-    cdef int wanted
+    cdef int more
     if parser.stage == IN_METHOD:
         stop = data + min(size, <size_t>MAX_METHOD + 1)
-        at = skip(data + head.scanned, stop, IS_TOKEN)
+        at = skip_token(data + head.scanned, stop)
         head.scanned = at - data
         if head.scanned > MAX_METHOD:
             return head_fail(head, 501, "a method that is not implemented")
@@ -145,10 +145,10 @@ cdef inline int read_request_line(RequestParser* parser, const char* data, size_
         longest = min(parser.limits.target, parser.limits.head)
         stop = data + (size if size - parser.target_at <= longest else parser.target_at + longest + 1)
         # A path has its own bytes; in other forms brackets may stand around an address, and is_target looks closer.
-        wanted = IS_TARGET
+        more = 0
         if parser.limits.allow & ALLOW_RAW_TARGETS or (size > parser.target_at and data[parser.target_at] != c"/"):
-            wanted |= IS_RAW
-        at = skip(data + head.scanned, stop, wanted)
+            more = IS_RAW
+        at = skip_target(data + head.scanned, stop, more)
         head.scanned = at - data
         parser.target_size = head.scanned - parser.target_at
         if parser.target_size > longest:

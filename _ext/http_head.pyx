@@ -13,7 +13,7 @@ from libc.stdint cimport SIZE_MAX, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memset
 
-from prime_server._ext.http_syntax cimport IS_DIGIT, IS_TOKEN, is_in, same, skip, skip_text
+from prime_server._ext.http_syntax cimport IS_DIGIT, IS_TOKEN, is_in, same, skip, skip_text, skip_token
 
 cdef enum:
     KEEP_AT_LEAST = 1024   # bytes, of the copy: a usual head in one allocation
@@ -223,7 +223,7 @@ cdef inline int read_lines(Head* head, const Limits* limits, const char* data, s
                 if head.fields == limits.fields:
                     return head_fail(head, 431, "too many header fields")
                 head.fields += 1
-            at = skip(at, stop, IS_TOKEN)
+            at = skip_token(at, stop)
             if at == stop:
                 return wait(head, limits, at - data, size)
             if at[0] != c":":

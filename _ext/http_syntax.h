@@ -55,19 +55,58 @@ static inline const char *prime_skip(const char *at, const char *end, int wanted
     return at;
 }
 
+#if defined(__SSE2__)
+/* Sixteen comparisons at once; bytes from 0x80 on are negative, and so in no range. */
+#define PRIME_BETWEEN(bytes, low, high) \
+    _mm_and_si128(_mm_cmpgt_epi8(bytes, _mm_set1_epi8((low) - 1)), _mm_cmplt_epi8(bytes, _mm_set1_epi8((high) + 1)))
+#define PRIME_EQUAL(bytes, byte) _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte))
+
+/* Sixteen bytes a step: `usual` tells most of the wanted ones, and what it doesn't tell is looked up. */
+#define PRIME_SKIP_USUAL(at, end, wanted, usual) \
+    while ((end) - (at) >= 16) { \
+        const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at)); \
+        const unsigned others = ~(unsigned)_mm_movemask_epi8(usual) & 0xffffu; \
+        if (others == 0) { \
+            (at) += 16; \
+            continue; \
+        } \
+        (at) += __builtin_ctz(others); \
+        if (!prime_is((unsigned char)*(at), wanted)) return at; \
+        (at)++; \
+    }
+#endif
+
+/* The first byte that is no tchar; letters, digits and hyphens are the usual ones. */
+static inline const char *prime_skip_token(const char *at, const char *end) {
+#if defined(__SSE2__)
+    PRIME_SKIP_USUAL(at, end, PRIME_IS_TOKEN, _mm_or_si128(
+        _mm_or_si128(PRIME_BETWEEN(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), 'a', 'z'), PRIME_BETWEEN(bytes, '0', '9')), PRIME_EQUAL(bytes, '-')))
+#endif
+    return prime_skip(at, end, PRIME_IS_TOKEN);
+}
+
+/* The first byte that is in neither PRIME_IS_TARGET nor `more`. */
+static inline const char *prime_skip_target(const char *at, const char *end, int more) {
+#if defined(__SSE2__)
+    PRIME_SKIP_USUAL(at, end, PRIME_IS_TARGET | more, _mm_or_si128(
+        _mm_or_si128(_mm_or_si128(PRIME_BETWEEN(bytes, '$', ';'), PRIME_BETWEEN(bytes, '?', 'Z')), PRIME_BETWEEN(bytes, 'a', 'z')),
+        _mm_or_si128(PRIME_EQUAL(bytes, '='), PRIME_EQUAL(bytes, '_'))))
+#endif
+    return prime_skip(at, end, PRIME_IS_TARGET | more);
+}
+
 /* The first byte that no field value may hold: a control byte other than HTAB. Values are long: sixteen, or eight, bytes a step. */
 static inline const char *prime_skip_text(const char *at, const char *end) {
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
 #if defined(__SSE2__)
-    const __m128i last = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7f);
     while (end - at >= 16) {
         const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
-        const __m128i low = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, tab), _mm_cmpeq_epi8(_mm_min_epu8(bytes, last), bytes));
-        const int found = _mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(bytes, del)));
+        const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        const int found = _mm_movemask_epi8(_mm_or_si128(_mm_andnot_si128(PRIME_EQUAL(bytes, '\t'), low), PRIME_EQUAL(bytes, 0x7f)));
         if (found) return at + __builtin_ctz((unsigned)found);
         at += 16;
     }
-#else
-    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+#endif
     while (end - at >= 8) {
         uint64_t bytes, del;
         memcpy(&bytes, at, 8);
@@ -76,18 +115,30 @@ static inline const char *prime_skip_text(const char *at, const char *end) {
         if ((((bytes - ones * 0x20) & ~bytes) | ((del - ones) & ~del)) & high) break;
         at += 8;
     }
-#endif
     return prime_skip(at, end, PRIME_IS_TEXT);
 }
 
-/* Whether `size` bytes are `name`, which is in lower case and holds letters and hyphens only, in any letter case. */
+static inline uint64_t prime_lower8(const char *at) {
+    uint64_t bytes;
+    memcpy(&bytes, at, 8);
+    return bytes | 0x2020202020202020u;
+}
+
+static inline uint32_t prime_lower4(const char *at) {
+    uint32_t bytes;
+    memcpy(&bytes, at, 4);
+    return bytes | 0x20202020u;
+}
+
+/* Whether `size` bytes, four or more and none of them a control byte, are `name` in any letter case; `name` is lower-case letters, digits and
+ * hyphens, on which 0x20 is set. */
 static inline int prime_same(const char *at, const char *name, size_t size) {
     size_t i;
-    for (i = 0; i < size; i++) {
-        if (((unsigned char)at[i] | 0x20) != (unsigned char)name[i]) return 0;
-        if (name[i] == '-' && at[i] != '-') return 0;
+    if (size < 8) return prime_lower4(at) == prime_lower4(name) && prime_lower4(at + size - 4) == prime_lower4(name + size - 4);
+    for (i = 0; i + 8 <= size; i += 8) {
+        if (prime_lower8(at + i) != prime_lower8(name + i)) return 0;
     }
-    return 1;
+    return prime_lower8(at + size - 8) == prime_lower8(name + size - 8);
 }
 
 #endif

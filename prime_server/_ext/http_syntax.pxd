@@ -14,5 +14,7 @@ cdef extern from "http_syntax.h" nogil:
         IS_QUOTED "PRIME_IS_QUOTED"
     bint is_in "prime_is"(unsigned char byte, int wanted) noexcept
     const char* skip "prime_skip"(const char* at, const char* end, int wanted) noexcept
+    const char* skip_token "prime_skip_token"(const char* at, const char* end) noexcept
+    const char* skip_target "prime_skip_target"(const char* at, const char* end, int more) noexcept
     const char* skip_text "prime_skip_text"(const char* at, const char* end) noexcept
     bint same "prime_same"(const char* at, const char* name, size_t size) noexcept

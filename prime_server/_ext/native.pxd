@@ -23,7 +23,7 @@ cdef extern from "prime_server.h" nogil:
         size_t info_size
         const int* interrupted
         int64_t deadline
-        int (*respond)(NativeJob* job, int status, const char* content_type, const char* body, size_t body_size) noexcept
-        int (*forward)(NativeJob* job, const char* stage, const char* data, size_t data_size) noexcept
+        int (*respond)(NativeJob* job, int status, const char* content_type, const char* fields, const char* body, size_t body_size) noexcept nogil
+        int (*forward)(NativeJob* job, const char* stage, const char* data, size_t data_size) noexcept nogil
 
-    ctypedef int (*work_fn "prime_work_fn")(NativeJob* job, void* data) noexcept
+    ctypedef int (*work_fn "prime_work_fn")(NativeJob* job, void* data) noexcept nogil

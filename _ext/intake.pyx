@@ -1,0 +1,383 @@
+"""What a worker holds, and what it tells the others: everything that its work thread and its guardian share, under one lock.
+
+The work thread holds the lock whenever it isn't in the user's code; the guardian takes it only then. So each function here runs on one thread
+at a time, never waits, and touches nothing of Python's.
+
+From our proxy come jobs and hellos. A proxy that hasn't said hello may be one of the original's, which reads every message as "I am idle" and
+sends exactly one job for it: until then that is all that is said, and one job at a time is taken. To one of ours we report what has been
+finished and what is handed back, key by key, whenever it helps it: after a batch, and from the guardian when a job turns out long.
+
+From the server come interrupts; they are remembered, and jobs are looked up when they arrive, when they are taken and before they are handed
+back, so the queue is never searched. From the proxies of the next stages come hellos, and refusals, which are the server's to know.
+
+What can go wrong: a malformed message is dropped and counted, and the work thread complains of it; a next stage whose proxy isn't there keeps
+its messages here, where they count against the window, until it is.
+"""
+
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_destroy, mutex_init
+from prime_server._ext.info cimport (
+    FLAG_REFUSAL,
+    WORKER_IDLE,
+    WORKER_LEAVING,
+    Report,
+    key_of,
+    put_key,
+    read_hello,
+    read_info,
+    read_interrupt,
+    write_report,
+)
+from prime_server._ext.interrupts cimport interrupts_any, interrupts_end, interrupts_know, interrupts_remember, interrupts_start
+from prime_server._ext.libzmq cimport Message, add, close_all, copy_in, data_of, frame, receive, send, size_of, start
+from prime_server._ext.lifecycle cimport STOPPING, process_state
+
+cdef enum:
+    RELAYS = 64                # messages of others that may wait for the loopback beside our own
+    EARS = 4096                # messages heard at once, so that a flood doesn't keep the worker from its work
+
+
+cdef int intake_start(Intake* self, void* upstream, void* loopback, void* interrupt, int limit, int stage_count) noexcept nogil:
+    memset(self, 0, sizeof(Intake))
+    self.upstream.socket = upstream
+    self.loopback = loopback
+    self.interrupt = interrupt
+    self.limit = limit
+    self.capacity = 1
+    while self.capacity < limit:
+        self.capacity *= 2
+    self.unsent_room = limit + RELAYS
+    self.stage_count = stage_count
+    mutex_init(&self.lock, NULL)
+    interrupts_start(&self.interrupts)
+    self.jobs = <WaitingJob*>malloc(self.capacity * sizeof(WaitingJob))
+    self.unsent = <Unsent*>malloc(self.unsent_room * sizeof(Unsent))
+    self.stages = <Peer*>calloc(stage_count + 1, sizeof(Peer))
+    return -1 if self.jobs == NULL or self.unsent == NULL or self.stages == NULL else 0
+
+
+cdef void intake_end(Intake* self) noexcept nogil:
+    cdef int index
+    for index in range(self.waiting):
+        close_all(&self.jobs[(self.head + index) & (self.capacity - 1)].parts)
+    for index in range(self.unsent_count):
+        close_all(&self.unsent[index].parts)
+    free(self.jobs)
+    free(self.unsent)
+    free(self.stages)
+    free(self.heartbeat)
+    interrupts_end(&self.interrupts)
+    mutex_destroy(&self.lock)
+    memset(self, 0, sizeof(Intake))
+
+
+cdef inline void complain(Intake* self, const char* why) noexcept nogil:
+    self.complaint = why
+    self.counters.malformed += 1
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------------------------
+
+
+cdef void greet(Intake* self, Peer* peer, uint64_t life) noexcept nogil:
+    # With another life the proxy has been restarted, and what was queued in it is gone: the server will be told here, over the loopback.
+    if peer.greeted and peer.life != life:
+        self.counters.proxy_restarts += 1
+    peer.greeted = True
+    peer.life = life
+
+
+cdef bint still_wanted(Intake* self, uint64_t life, uint64_t key, int64_t deadline, int64_t now) noexcept nogil:
+    """Whether somebody waits for the job; where nobody does, it is counted and done with."""
+    if interrupts_any(&self.interrupts) and interrupts_know(&self.interrupts, life, key):
+        self.counters.interrupted += 1
+    elif deadline and now >= deadline:
+        self.counters.expired += 1
+    else:
+        return True
+    return False
+
+
+cdef bint admit(Intake* self, WaitingJob* job, int64_t now) noexcept nogil:
+    """Whether what has come into `job.parts` is a job that somebody waits for. If it isn't, it is dealt with and closed."""
+    cdef uint64_t life = 0
+    cdef Message* head = frame(&job.parts, 0)
+    cdef int frames = job.parts.size
+    cdef bint wanted = False
+    if frames == 1 and read_hello(data_of(head), size_of(head), &life):
+        self.hellos += 1
+        greet(self, &self.upstream, life)
+    elif read_info(data_of(head), size_of(head), &job.info) != 0:
+        complain(self, b"its first frame is no info")
+    elif frames < 2 or job.parts.surplus:
+        complain(self, b"it has no payload" if frames < 2 else b"it has too many frames")
+        intake_finish(self, job.info.life, key_of(&job.info), now)
+    else:
+        job.since = now
+        job.deadline = 0
+        if job.info.time_left:
+            job.deadline = now + job.info.time_left if job.info.time_left > 0 else now
+        wanted = still_wanted(self, job.info.life, key_of(&job.info), job.deadline, now)
+        if not wanted:
+            intake_finish(self, job.info.life, key_of(&job.info), now)
+    if not wanted:
+        close_all(&job.parts)
+    return wanted
+
+
+cdef int intake_fill(Intake* self, int64_t now) noexcept nogil:
+    cdef int left = EARS
+    cdef int status
+    cdef WaitingJob* slot
+    while left > 0 and self.waiting + self.unsent_count < (self.limit if self.upstream.greeted else 1) and self.waiting < self.capacity:
+        slot = &self.jobs[(self.head + self.waiting) & (self.capacity - 1)]
+        status = receive(self.upstream.socket, &slot.parts)
+        if status <= 0:
+            return status
+        if admit(self, slot, now):
+            self.waiting += 1
+        elif not self.upstream.greeted and self.finished_count:
+            return 0           # the original's proxy is told of each job by itself
+        left -= 1
+    return 0
+
+
+cdef bint intake_take(Intake* self, WaitingJob* into, int64_t now) noexcept nogil:
+    while self.waiting:
+        memcpy(into, &self.jobs[self.head], sizeof(WaitingJob))
+        self.head = (self.head + 1) & (self.capacity - 1)
+        self.waiting -= 1
+        if still_wanted(self, into.info.life, key_of(&into.info), into.deadline, now):
+            return True
+        intake_finish(self, into.info.life, key_of(&into.info), now)
+        close_all(&into.parts)
+    return False
+
+
+cdef void intake_return_waiting(Intake* self, int64_t now) noexcept nogil:
+    cdef WaitingJob job
+    while intake_take(self, &job, now):
+        intake_return(self, job.info.life, key_of(&job.info), now)
+        close_all(&job.parts)
+
+
+cdef int intake_return_arrivals(Intake* self, int64_t now) noexcept nogil:
+    cdef WaitingJob job
+    cdef int left = EARS
+    cdef int status
+    while left > 0:
+        status = receive(self.upstream.socket, &job.parts)
+        if status <= 0:
+            return status
+        if admit(self, &job, now):
+            intake_return(self, job.info.life, key_of(&job.info), now)
+            close_all(&job.parts)
+        left -= 1
+    return 0
+
+
+# --- what our proxy is told ---------------------------------------------------------------------------------------------------------------
+
+
+cdef int intake_window(const Intake* self) noexcept nogil:
+    cdef int64_t window
+    if self.service <= 0:
+        return 1               # nothing is known yet
+    window = BATCH_WORTH * 1000 // self.service
+    return 1 if window < 1 else self.limit if window > self.limit else <int>window
+
+
+cdef void intake_finish(Intake* self, uint64_t life, uint64_t key, int64_t now) noexcept nogil:
+    if self.finished_count + self.returned_count >= MAX_KEYS:
+        intake_report(self, now)
+        if self.finished_count + self.returned_count >= MAX_KEYS:
+            self.finished_count = self.returned_count = 0
+    put_key(self.finished + self.finished_count * KEY_SIZE, life, key)
+    self.finished_count += 1
+
+
+cdef void intake_return(Intake* self, uint64_t life, uint64_t key, int64_t now) noexcept nogil:
+    if self.finished_count + self.returned_count >= MAX_KEYS:
+        intake_report(self, now)
+        if self.finished_count + self.returned_count >= MAX_KEYS:
+            self.finished_count = self.returned_count = 0
+    put_key(self.returned + self.returned_count * KEY_SIZE, life, key)
+    self.returned_count += 1
+    self.counters.returned += 1
+
+
+cdef int intake_report(Intake* self, int64_t now) noexcept nogil:
+    cdef bint busy = intake_busy(self)
+    cdef bint idle = not busy and self.waiting == 0 and self.unsent_count == 0 and not self.leaving
+    cdef Report report
+    cdef Multipart parts
+    cdef char keys[MAX_KEYS * KEY_SIZE]
+    cdef int status
+    if not idle and not self.upstream.greeted:
+        return 0
+    memset(&report, 0, sizeof(Report))
+    report.flags = (WORKER_IDLE if idle else 0) | (WORKER_LEAVING if self.leaving else 0)
+    report.window = <unsigned short>intake_window(self)
+    report.finished = <unsigned short>self.finished_count
+    report.returned = <unsigned short>self.returned_count
+    report.service = <unsigned int>((self.service + 500) // 1000)
+    if busy:
+        report.busy = now - self.running.since
+        if report.busy < 1:
+            report.busy = 1
+        report.running_life = self.running.life
+        report.running_key = self.running.key
+        if report.busy >= LONG:
+            report.window = 1
+    memcpy(keys, self.finished, self.finished_count * KEY_SIZE)
+    memcpy(keys + self.finished_count * KEY_SIZE, self.returned, self.returned_count * KEY_SIZE)
+    report.keys = keys
+    # Where the proxy isn't there, it has lost us too, and what we held with us: there is nothing to tell it later but that we are here.
+    self.finished_count = self.returned_count = 0
+    start(&parts)
+    if copy_in(add(&parts), self.heartbeat, self.heartbeat_size) != 0 or write_report(add(&parts), &report) != 0:
+        close_all(&parts)
+        self.owed = True
+        return 0
+    self.reported = now
+    status = send(self.upstream.socket, &parts)
+    self.owed = status == 0
+    if status <= 0:
+        close_all(&parts)
+        return status
+    self.counters.reports += 1
+    return 0
+
+
+cdef int intake_set_heartbeat(Intake* self, const char* data, size_t size) noexcept nogil:
+    cdef char* copy = <char*>malloc(size + 1)
+    if copy == NULL:
+        return -1
+    memcpy(copy, data, size)
+    free(self.heartbeat)
+    self.heartbeat = copy
+    self.heartbeat_size = size
+    return 0
+
+
+# --- the others -------------------------------------------------------------------------------------------------------------------------
+
+
+cdef void intake_send(Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, int64_t now) noexcept nogil:
+    cdef Unsent* kept
+    cdef int status = send(socket, parts)
+    if status == 0 and self.unsent_count < self.unsent_room:
+        kept = &self.unsent[self.unsent_count]
+        memcpy(&kept.parts, parts, sizeof(Multipart))
+        kept.socket = socket
+        kept.life = life
+        kept.key = key
+        kept.deadline = deadline
+        self.unsent_count += 1
+        return
+    if status != 1:
+        self.counters.lost += 1
+        close_all(parts)
+    if key:
+        intake_finish(self, life, key, now)
+
+
+cdef void intake_flush(Intake* self, int64_t now) noexcept nogil:
+    cdef int index
+    cdef int kept = 0
+    cdef int status
+    cdef Unsent* entry
+    for index in range(self.unsent_count):
+        entry = &self.unsent[index]
+        status = -1
+        if still_wanted(self, entry.life, entry.key, entry.deadline, now):
+            status = send(entry.socket, &entry.parts)
+            if status < 0:
+                self.counters.lost += 1
+        if status == 0:
+            if kept != index:
+                memcpy(&self.unsent[kept], entry, sizeof(Unsent))
+            kept += 1
+            continue
+        if status < 0:
+            close_all(&entry.parts)
+        if entry.key:
+            intake_finish(self, entry.life, entry.key, now)
+    self.unsent_count = kept
+
+
+cdef int hear_interrupts(Intake* self) noexcept nogil:
+    cdef Multipart parts
+    cdef uint64_t life
+    cdef uint64_t key
+    cdef uint64_t credit
+    cdef int left = EARS
+    cdef int status
+    while left > 0:
+        status = receive(self.interrupt, &parts)
+        if status <= 0:
+            return status
+        if read_interrupt(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), &life, &key, &credit) != 0:
+            complain(self, b"it is no interrupt")
+        elif key and not credit:
+            interrupts_remember(&self.interrupts, life, key)
+            if intake_busy(self) and self.running.flag != NULL and self.running.key == key and (life == 0 or self.running.life == life):
+                atomic_store(self.running.flag, CLIENT_LEFT)
+        close_all(&parts)
+        left -= 1
+    return 0
+
+
+cdef int hear_stage(Intake* self, Peer* stage, int64_t now) noexcept nogil:
+    cdef Multipart parts
+    cdef Message* head
+    cdef Info info
+    cdef uint64_t life
+    cdef int left = EARS
+    cdef int status
+    while left > 0:
+        status = receive(stage.socket, &parts)
+        if status <= 0:
+            return status
+        left -= 1
+        head = frame(&parts, 0)
+        if parts.size == 1 and read_hello(data_of(head), size_of(head), &life):
+            greet(self, stage, life)
+        elif read_info(data_of(head), size_of(head), &info) == 0 and info.flags & FLAG_REFUSAL:
+            self.counters.refused += 1
+            intake_send(self, self.loopback, &parts, 0, 0, 0, now)
+            continue
+        else:
+            complain(self, b"it is not what a proxy tells the stage before it")
+        close_all(&parts)
+    return 0
+
+
+cdef int intake_listen(Intake* self, int64_t now) noexcept nogil:
+    cdef int index
+    if hear_interrupts(self) < 0:
+        return -1
+    for index in range(self.stage_count):
+        if hear_stage(self, &self.stages[index], now) < 0:
+            return -1
+    if self.unsent_count:
+        intake_flush(self, now)
+    return 0
+
+
+cdef void intake_guard(Intake* self, int64_t now) noexcept nogil:
+    cdef int* flag = self.running.flag
+    intake_listen(self, now)
+    if flag != NULL and atomic_load(flag) == 0:
+        if self.running.deadline and now >= self.running.deadline:
+            atomic_store(flag, DEADLINE_PASSED)
+        elif atomic_load(&self.stop_now) or process_state() == STOPPING:
+            atomic_store(flag, SHUTTING_DOWN)
+    if not self.upstream.greeted or now - self.running.since < LONG:
+        return
+    intake_return_arrivals(self, now)
+    intake_return_waiting(self, now)
+    if self.returned_count or self.finished_count or now - self.reported >= BUSY_REPEAT:
+        intake_report(self, now)

@@ -1,0 +1,611 @@
+"""The worker's loop: takes jobs, calls the work function, sends what it answers.
+
+The work thread waits on the worker's sockets, takes all that is there up to its window, runs the jobs in their order and sends each result at
+once. What the proxy is told goes in batches: when nothing waits any more, or after a hundred microseconds or sixteen jobs, so that the pipe
+stays full. A Python work function has the GIL for a whole batch; a native one runs batch after batch without it.
+
+Around the user's code the intake's lock is released, and the guardian may have it. Where the loop has to wait for the GIL counts as the user's
+code too: somebody else's has it.
+
+Whatever a work function does, its client gets an answer: an exception, a result that is none or a malformed one is answered by 500, or by the
+exception's own status, and logged. Only where nobody waits nothing is sent.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EINTR
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset, strlen
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.unistd cimport read, write
+
+from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_lock, mutex_trylock, mutex_unlock
+from prime_server._ext.czmq cimport ZMQ_POLLIN, ZMQ_POLLOUT, zmq_pollitem_t
+from prime_server._ext.guardian cimport enter_user_code, guardian_start, guardian_stop, leave_user_code
+from prime_server._ext.info cimport (
+    FLAG_BROKEN,
+    FLAG_FROM_PROXY,
+    FLAG_IDEMPOTENT,
+    FLAG_MORE,
+    FLAG_NETSTRING,
+    FLAG_RAW,
+    FLAG_REFUSAL,
+    FLAG_RESULT,
+    FLAG_RETRYABLE,
+    NETSTRING_INFO_SIZE,
+    key_of,
+    set_code,
+    write_info,
+)
+from prime_server._ext.intake cimport (
+    CLIENT_LEFT,
+    DEADLINE_PASSED,
+    IDLE_REPEAT,
+    MAX_WINDOW,
+    SHUTTING_DOWN,
+    intake_end,
+    intake_fill,
+    intake_finish,
+    intake_listen,
+    intake_report,
+    intake_return,
+    intake_return_arrivals,
+    intake_return_waiting,
+    intake_send,
+    intake_set_heartbeat,
+    intake_start,
+    intake_take,
+    intake_window,
+)
+from prime_server._ext.job cimport Forward, write_forward
+from prime_server._ext.libzmq cimport add, close_all, frame, reap, start, underlying, zmq
+from prime_server._ext.lifecycle cimport STOPPING, process_state, workers_leave, workers_leave_descriptor
+from prime_server._ext.native cimport PRIME_DONE, PRIME_INTERRUPTED, PRIME_PYTHON
+from prime_server._ext.nativework cimport FORWARDED, RESPONDED, NativeWork, call_native
+from prime_server._ext.response cimport Response, reason_of, write_plain, write_response
+
+import logging
+import os
+
+import zmq as pyzmq
+
+from prime_server.errors import Interrupted
+
+cdef object logger = logging.getLogger("prime_server")
+
+cdef enum:
+    # What becomes of a job
+    NOBODY_WAITS
+    ANSWERED
+    FAILED
+    FORWARD
+    HANDED_BACK
+
+cdef enum:
+    REPORT_EVERY = 100         # us, while jobs wait
+    REPORT_AFTER = 16          # jobs
+    LISTEN_EVERY = 1000        # us, while jobs are so many that the loop never waits
+    LEAVE_WITHIN = 200000      # us, for the proxy to say that it knows
+    LEAVE_UNSENT_WITHIN = 2000000  # us, for next stages that aren't there
+    COMPLAIN_EVERY = 1000000   # us
+    AVERAGE_OVER = 8           # jobs, of the service time
+    ETERM = 156384765          # libzmq's own: the context is terminated
+    MAX_STAGES = 60
+
+cdef inline int64_t now_ns() noexcept nogil:
+    cdef timespec at
+    clock_gettime(CLOCK_MONOTONIC, &at)
+    return <int64_t>at.tv_sec * 1000000000 + at.tv_nsec
+
+
+cdef class WorkerLoop:
+    def __cinit__(self):
+        self.pipe_in = self.pipe_out = -1
+
+    def __init__(self, upstream, stages, loopback, interrupt, work, *, cleanup=None, heartbeat=b"", window=64):
+        cdef NativeWork native
+        cdef int index
+        if self.pipe_out >= 0:
+            raise TypeError("a loop is made once")
+        if not 1 <= window <= MAX_WINDOW:
+            raise ValueError(f"a window is 1 to {MAX_WINDOW} jobs, not {window}")
+        if len(stages) > MAX_STAGES:
+            raise ValueError(f"a worker has at most {MAX_STAGES} next stages, not {len(stages)}")
+        if cleanup is not None and not callable(cleanup):
+            raise TypeError(f"cleanup is a callable or None, not {type(cleanup).__name__}")
+        if isinstance(work, NativeWork):
+            native = work
+            self.native = native.function
+            self.native_data = native.data
+            self.function = native.fallback
+        elif callable(work):
+            self.function = work
+        else:
+            raise TypeError(f"work is a callable or a NativeWork, not {type(work).__name__}")
+        self.cleanup = cleanup
+        self.stages = {name: index for index, name in enumerate(stages)}
+        names = tuple([b"" if name is None else name.encode() for name in stages])
+        self.kept = (upstream, dict(stages), loopback, interrupt, work, names)
+        if intake_start(&self.intake, underlying(upstream), underlying(loopback), underlying(interrupt), window, len(stages)) != 0:
+            raise MemoryError()
+        self.call.stage_names = <const char**>malloc((len(names) + 1) * sizeof(char*))
+        if self.call.stage_names == NULL:
+            raise MemoryError()
+        self.call.stage_count = len(names)
+        for index, socket in enumerate(stages.values()):
+            self.call.stage_names[index] = <const char*><bytes>names[index]
+            self.intake.stages[index].socket = underlying(socket)
+        self.heartbeat_from(heartbeat)
+        self.pipe_out, self.pipe_in = os.pipe()
+        os.set_blocking(self.pipe_out, False)
+        os.set_blocking(self.pipe_in, False)
+
+    def __dealloc__(self):
+        free(self.call.stage_names)
+        if self.intake.jobs != NULL:
+            intake_end(&self.intake)
+        if self.pipe_out >= 0:
+            os.close(self.pipe_out)
+            os.close(self.pipe_in)
+
+    def heartbeat_from(self, heartbeat):
+        cdef Py_buffer view
+        cdef int status
+        PyObject_GetBuffer(heartbeat, &view, PyBUF_SIMPLE)
+        status = intake_set_heartbeat(&self.intake, <const char*>view.buf, view.len)
+        PyBuffer_Release(&view)
+        if status != 0:
+            raise MemoryError()
+
+    def work(self):
+        cdef int status
+        if self.working:
+            raise RuntimeError("this worker works already")
+        self.working = True
+        status = guardian_start(&self.guardian, &self.intake)
+        if status != 0:
+            self.working = False
+            raise OSError(status, f"no thread for the guardian: {os.strerror(status)}")
+        try:
+            with nogil:
+                mutex_lock(&self.intake.lock)
+                try:
+                    self.loop()
+                finally:
+                    if not self.intake.leaving:
+                        # An exception ended it: what we hold goes to others.
+                        self.intake.leaving = True
+                        intake_return_waiting(&self.intake, self.now // 1000)
+                        intake_report(&self.intake, self.now // 1000)
+                    mutex_unlock(&self.intake.lock)
+                    guardian_stop(&self.guardian)
+        finally:
+            self.working = False
+            self.intake.leaving = False
+            reap()
+
+    def stop(self, *, interrupt=False):
+        if interrupt:
+            atomic_store(&self.intake.stop_now, 1)
+        atomic_store(&self.stopping, 1)
+        write(self.pipe_in, b"x", 1)
+
+    def stats(self):
+        cdef Intake* intake = &self.intake
+        return {
+            "jobs": intake.counters.jobs,
+            "answered": intake.counters.answered,
+            "forwarded": intake.counters.forwarded,
+            "failed": intake.counters.failed,
+            "interrupted": intake.counters.interrupted,
+            "expired": intake.counters.expired,
+            "returned": intake.counters.returned,
+            "refused": intake.counters.refused,
+            "malformed": intake.counters.malformed,
+            "lost": intake.counters.lost,
+            "reports": intake.counters.reports,
+            "proxy_restarts": intake.counters.proxy_restarts,
+            "waiting": intake.waiting,
+            "unsent": intake.unsent_count,
+            "window": intake_window(intake),
+            "service_us": intake.service // 1000,
+        }
+
+    # --- the loop: with the intake's lock -------------------------------------------------------------------------------------------
+
+    cdef int loop(self) except -1 nogil:
+        cdef Intake* intake = &self.intake
+        cdef int64_t now
+        self.now = now_ns()
+        intake.reported = self.now // 1000
+        intake_report(intake, intake.reported)
+        while True:
+            now = self.now // 1000
+            if intake.counters.malformed != self.complaints and now - self.complained >= COMPLAIN_EVERY:
+                with gil:
+                    self.complain()
+            if (atomic_load(&self.stopping) or workers_leave()) and self.done():
+                return 0
+            if not intake.leaving and intake_fill(intake, now) < 0:
+                return self.broken()
+            if intake.waiting:
+                if now - self.listened >= LISTEN_EVERY:
+                    self.listened = now
+                    if intake_listen(intake, now) < 0:
+                        return self.broken()
+                if self.native != NULL:
+                    self.run_native()
+                else:
+                    # Until we have the GIL somebody else's code is running, perhaps for long.
+                    self.begin(NULL, NULL)
+                    with gil:
+                        self.lock_again()
+                        self.run_python()
+            else:
+                if (intake.finished_count or intake.returned_count) and intake_report(intake, now) < 0:
+                    return self.broken()
+                self.wait()
+                self.now = now_ns()
+
+    cdef bint done(self) noexcept nogil:
+        """We are to leave: what is still to be done first? Nothing that we hold may be lost, and the proxy has to know before we go."""
+        cdef Intake* intake = &self.intake
+        cdef int64_t now = self.now // 1000
+        if self.dead:
+            return True
+        if not intake.upstream.greeted:
+            # One of the original's proxies can't take back what it gave us.
+            return intake.waiting == 0 and (intake.unsent_count == 0 or process_state() == STOPPING)
+        if not intake.leaving:
+            intake.leaving = True
+            self.hellos_before = intake.hellos
+            self.leave_by = now + LEAVE_WITHIN
+            intake_return_waiting(intake, now)
+            intake_report(intake, now)
+        intake_return_arrivals(intake, now)
+        if intake.finished_count or intake.returned_count:
+            intake_report(intake, now)
+        if process_state() == STOPPING or intake.owed:
+            return True
+        if intake.unsent_count:
+            return now >= self.leave_by + LEAVE_UNSENT_WITHIN
+        return intake.hellos != self.hellos_before or now >= self.leave_by
+
+    cdef int wait(self) except -1 nogil:
+        cdef Intake* intake = &self.intake
+        cdef zmq_pollitem_t items[MAX_STAGES + 4]
+        cdef int count = 4 + intake.stage_count
+        cdef int index
+        cdef int other
+        cdef int status
+        cdef int64_t now = self.now // 1000
+        cdef int64_t timeout = intake.reported + IDLE_REPEAT - now
+        cdef char byte
+        memset(items, 0, count * sizeof(zmq_pollitem_t))
+        items[0].socket = intake.upstream.socket
+        items[0].events = ZMQ_POLLIN if intake.unsent_count < intake.limit or intake.leaving else 0
+        if intake.owed:
+            items[0].events |= ZMQ_POLLOUT
+        items[1].socket = intake.interrupt
+        items[1].events = ZMQ_POLLIN
+        items[2].fd = self.pipe_out
+        items[2].events = ZMQ_POLLIN
+        items[3].fd = workers_leave_descriptor()
+        items[3].events = 0 if self.leave_seen else ZMQ_POLLIN
+        for index in range(intake.stage_count):
+            items[4 + index].socket = intake.stages[index].socket
+            items[4 + index].events = ZMQ_POLLIN
+            for other in range(intake.unsent_count):
+                if intake.unsent[other].socket == intake.stages[index].socket:
+                    items[4 + index].events |= ZMQ_POLLOUT
+                    break
+        if intake.leaving:
+            timeout = 10000
+        elif intake.unsent_count and timeout > 100000:
+            timeout = 100000   # their clients may leave meanwhile
+        if timeout < 0:
+            timeout = 0
+        status = zmq.poll(items, count, (timeout + 999) // 1000)
+        if status < 0:
+            if zmq.last_error() != EINTR:
+                return self.broken()
+            with gil:
+                return self.look_up(True)
+        now = now_ns() // 1000
+        if status == 0 and self.lent:
+            with gil:
+                self.look_up(False)
+        if items[2].revents:
+            while read(self.pipe_out, &byte, 1) > 0:
+                pass
+        if items[3].revents:
+            self.leave_seen = True
+        status = items[1].revents
+        for index in range(intake.stage_count):
+            status |= items[4 + index].revents
+        if status or intake.unsent_count:
+            self.listened = now
+            if intake_listen(intake, now) < 0:
+                return self.broken()
+        if not intake.leaving and (now - intake.reported >= IDLE_REPEAT or (intake.owed and items[0].revents & ZMQ_POLLOUT)):
+            intake.reported = now
+            if intake_report(intake, now) < 0:
+                return self.broken()
+        return 0
+
+    cdef int look_up(self, bint interrupted) except -1:
+        if interrupted:
+            PyErr_CheckSignals()
+        self.lent = False
+        return reap()
+
+    cdef int broken(self) except -1 nogil:
+        """A socket has failed: the end of the loop, in order if its context was terminated."""
+        cdef int error = zmq.last_error()
+        self.dead = True
+        atomic_store(&self.stopping, 1)
+        if error == ETERM:
+            return 0
+        with gil:
+            raise pyzmq.ZMQError(error)
+
+    cdef int complain(self) except -1:
+        cdef uint64_t count = self.intake.counters.malformed - self.complaints
+        self.complaints = self.intake.counters.malformed
+        self.complained = self.now // 1000
+        why = (<bytes>self.intake.complaint).decode()
+        logger.warning("dropped a malformed message: %s" if count == 1 else f"dropped {count} malformed messages, of the last: %s", why)
+        return 0
+
+    # --- one job --------------------------------------------------------------------------------------------------------------------
+
+    cdef void begin(self, WaitingJob* waiting, int* flag) noexcept nogil:
+        """Into the user's code: releases the lock."""
+        cdef Intake* intake = &self.intake
+        intake.running.flag = flag
+        intake.running.since = self.now // 1000
+        if waiting != NULL:
+            intake.running.life = waiting.info.life
+            intake.running.key = key_of(&waiting.info)
+            intake.running.deadline = waiting.deadline
+            intake.counters.jobs += 1
+        else:
+            intake.running.life = intake.running.key = 0
+            intake.running.deadline = 0
+        enter_user_code(&self.guardian)
+
+    cdef void lock_again(self) noexcept:
+        """Out of the user's code, with the GIL: it isn't kept while we wait for the guardian."""
+        if mutex_trylock(&self.intake.lock) != 0:
+            with nogil:
+                mutex_lock(&self.intake.lock)
+        leave_user_code(&self.guardian)
+
+    cdef void settle(self, Outcome* outcome, Info* info, Message* original, int64_t deadline, int flag) noexcept nogil:
+        cdef Intake* intake = &self.intake
+        cdef int64_t before = self.now
+        cdef int64_t took
+        cdef int64_t now
+        cdef uint64_t life = info.life
+        cdef uint64_t key = key_of(info)
+        cdef void* socket = intake.loopback
+        self.now = now_ns()
+        took = self.now - before
+        now = self.now // 1000
+        intake.service = took if intake.service == 0 else intake.service + (took - intake.service) // AVERAGE_OVER
+        if outcome.kind == NOBODY_WAITS or flag == CLIENT_LEFT:
+            intake.counters.interrupted += 1
+            close_all(&outcome.parts)
+            intake_finish(intake, life, key, now)
+        elif outcome.kind == HANDED_BACK:
+            intake_return(intake, life, key, now)
+        else:
+            info.served += <unsigned int>(took // 1000)
+            info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_MORE | FLAG_REFUSAL | FLAG_BROKEN)
+            if outcome.kind == FORWARD:
+                intake.counters.forwarded += 1
+                socket = intake.stages[outcome.stage].socket
+                info.hops += 1
+                if deadline:
+                    info.time_left = deadline - now if deadline > now else -1
+            else:
+                if outcome.kind == ANSWERED:
+                    intake.counters.answered += 1
+                else:
+                    intake.counters.failed += 1
+                info.flags |= FLAG_RESULT
+                info.sequence = 0
+                set_code(info, outcome.status)
+                deadline = 0
+            if write_info(frame(&outcome.parts, 0), info, original) != 0:
+                intake.counters.lost += 1
+                close_all(&outcome.parts)
+                intake_finish(intake, life, key, now)
+            else:
+                intake_send(intake, socket, &outcome.parts, life, key, deadline, now)
+        # Where nothing waits any more the loop looks for more first. The original's proxy is told of each job by itself.
+        if not intake.upstream.greeted or (
+            intake.waiting and (intake.finished_count + intake.returned_count >= REPORT_AFTER or now - intake.reported >= REPORT_EVERY)
+        ):
+            intake_report(intake, now)
+
+    cdef int clean_up(self) except -1:
+        """With the GIL and the lock, after a job has been sent off."""
+        if self.cleanup is None:
+            return 0
+        self.begin(NULL, NULL)
+        try:
+            self.cleanup()
+        except Exception:
+            logger.exception("the cleanup function failed")
+        finally:
+            self.lock_again()
+        return 0
+
+    # --- native ---------------------------------------------------------------------------------------------------------------------
+
+    cdef int run_native(self) except -1 nogil:
+        cdef Intake* intake = &self.intake
+        cdef WaitingJob* current = &self.current
+        cdef Outcome outcome
+        cdef int answer
+        while intake_take(intake, current, self.now // 1000):
+            atomic_store(&self.flag, 0)
+            self.begin(current, &self.flag)
+            answer = call_native(&self.call, self.native, self.native_data, current, &self.flag)
+            if answer == PRIME_PYTHON and self.call.outcome == 0:
+                with gil:
+                    if self.function is not None:
+                        self.python_job(current, True)
+                        continue
+            memcpy(&outcome.parts, &self.call.result, sizeof(Multipart))
+            outcome.status = self.call.status
+            outcome.stage = self.call.stage
+            outcome.kind = NOBODY_WAITS
+            if answer == PRIME_DONE and self.call.outcome == RESPONDED:
+                outcome.kind = ANSWERED
+            elif answer == PRIME_DONE and self.call.outcome == FORWARDED:
+                outcome.kind = FORWARD
+            else:
+                close_all(&outcome.parts)
+                if answer != PRIME_INTERRUPTED or not give_up(&self.flag, &current.info, intake.upstream.greeted, &outcome):
+                    with gil:
+                        self.native_failed(answer, current, &outcome)
+            mutex_lock(&intake.lock)
+            leave_user_code(&self.guardian)
+            self.settle(&outcome, &current.info, frame(&current.parts, 0), current.deadline, atomic_load(&self.flag))
+            close_all(&current.parts)
+            if self.cleanup is not None:
+                with gil:
+                    self.clean_up()
+        return 0
+
+    cdef int native_failed(self, int answer, WaitingJob* waiting, Outcome* into) except -1:
+        if answer == PRIME_PYTHON:
+            why = "it leaves the job to Python, and has no fallback"
+        elif answer == PRIME_INTERRUPTED:
+            why = "it was not interrupted, and says so"
+        else:
+            why = "it neither answered nor forwarded the job" if answer == PRIME_DONE else f"it returned {answer}"
+        logger.error("a native work function failed: %s", why)
+        fail(into, 500, NULL, 0, &waiting.info)
+        return 0
+
+    # --- Python ---------------------------------------------------------------------------------------------------------------------
+
+    cdef int run_python(self) except -1:
+        cdef WaitingJob waiting
+        while intake_take(&self.intake, &waiting, self.now // 1000):
+            self.python_job(&waiting, False)
+        PyErr_CheckSignals()
+        return 0
+
+    cdef int python_job(self, WaitingJob* waiting, bint begun) except -1:
+        """Consumes the job. With the lock, or `begun` by a native function, and so without it; with the lock afterwards."""
+        cdef Job job = Job.take(waiting, self.stages)
+        cdef Outcome outcome
+        cdef object ends = None
+        start(&outcome.parts)
+        if begun:
+            with nogil:
+                mutex_lock(&self.intake.lock)
+                job.flag = self.flag
+                self.intake.running.flag = &job.flag
+                mutex_unlock(&self.intake.lock)
+        else:
+            self.begin(waiting, &job.flag)
+        try:
+            self.express(self.function(job), job, &outcome)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                ends = error
+            close_all(&outcome.parts)
+            self.express_error(error, job, &outcome)
+        self.lock_again()
+        if job.heartbeat is not None:
+            self.heartbeat_from(job.heartbeat)
+        self.settle(&outcome, &job.inner, frame(&job.parts, 0), job.until, atomic_load(&job.flag))
+        self.lent = True
+        self.clean_up()
+        if ends is not None:
+            raise ends
+        return 0
+
+    cdef int express(self, object result, Job job, Outcome* into) except -1:
+        if isinstance(result, Forward):
+            if (<Forward>result).index >= self.intake.stage_count:
+                raise TypeError("the work function returned a Forward of another worker's")
+            room_for_info(&into.parts)
+            write_forward(&into.parts, <Forward>result)
+            into.kind = FORWARD
+            into.stage = (<Forward>result).index
+            return 0
+        if not isinstance(result, Response):
+            if not is_bare(&job.inner):
+                raise TypeError(f"a work function returns a Response or what job.forward() makes, not {type(result).__name__}")
+            if not PyObject_CheckBuffer(result) and not isinstance(result, str):
+                raise TypeError(f"a work function returns a Response, bytes, str or what job.forward() makes, not {type(result).__name__}")
+            result = Response(200, result)
+        room_for_info(&into.parts)
+        write_response(&into.parts, <Response>result, &job.inner)
+        into.kind = ANSWERED
+        into.status = (<Response>result).status
+        return 0
+
+    cdef int express_error(self, object error, Job job, Outcome* into) except -1:
+        cdef int status = 500
+        text = b""
+        if isinstance(error, Interrupted) and give_up(&job.flag, &job.inner, self.intake.upstream.greeted, into):
+            return 0
+        own = getattr(error, "status", None)
+        if type(own) is int and 400 <= own <= 599:
+            status = own
+            text = str(error).encode(errors="replace")
+        logger.log(
+            logging.ERROR if status >= 500 else logging.INFO, "a work function failed, its client gets %d", status,
+            exc_info=(type(error), error, error.__traceback__),
+        )
+        fail(into, status, <const char*><bytes>text, len(<bytes>text), &job.inner)
+        return 0
+
+
+cdef inline bint is_bare(const Info* info) noexcept nogil:
+    """Whether the client speaks something else than HTTP, so that a response is its bytes."""
+    return info.size == NETSTRING_INFO_SIZE or info.flags & (FLAG_NETSTRING | FLAG_RAW) != 0
+
+
+cdef int room_for_info(Multipart* parts) except -1:
+    cdef Message* slot = add(parts)
+    if slot == NULL:
+        raise MemoryError()
+    zmq.msg_init(slot)
+    return 0
+
+
+cdef bint give_up(const int* flag, const Info* info, bint greeted, Outcome* into) noexcept nogil:
+    """What becomes of a job that ended early. False: it had no reason to."""
+    cdef int why = atomic_load(flag)
+    start(&into.parts)
+    if why == CLIENT_LEFT or why == DEADLINE_PASSED:
+        into.kind = NOBODY_WAITS
+    elif why == SHUTTING_DOWN and greeted and info.flags & (FLAG_IDEMPOTENT | FLAG_RETRYABLE):
+        into.kind = HANDED_BACK
+    elif why == SHUTTING_DOWN:
+        fail(into, 503, NULL, 0, info)
+    else:
+        return False
+    return True
+
+
+cdef void fail(Outcome* into, int status, const char* text, size_t size, const Info* info) noexcept nogil:
+    """Our own answer; without a text of its own, the usual words for the status."""
+    cdef Message* slot
+    start(&into.parts)
+    into.kind = FAILED
+    into.status = status
+    slot = add(&into.parts)
+    zmq.msg_init(slot)
+    if size == 0:
+        text = reason_of(status)
+        size = strlen(text)
+    write_plain(&into.parts, status, b"text/plain; charset=utf-8", text, size, info)

@@ -1,0 +1,124 @@
+"""What a worker's two threads share: its sockets, the jobs that wait, and what its proxy is to be told."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint64_t
+
+from prime_server._ext.cthreads cimport Mutex
+from prime_server._ext.info cimport KEY_SIZE, MAX_KEYS, Info
+from prime_server._ext.interrupts cimport Interrupts
+from prime_server._ext.libzmq cimport Multipart
+
+cdef enum:
+    MAX_WINDOW = 1024
+    BATCH_WORTH = 250          # us of work that may wait in a worker behind a running job, by its recent service time
+    LONG = 1500                # us that a job may run before the guardian hands back what waits behind it
+    BUSY_REPEAT = 250000       # us between two words of a busy worker
+    IDLE_REPEAT = 1000000      # us between two words of an idle one, as the original does: a proxy that was restarted learns of it
+
+# Why a running job is to stop: the value of its flag.
+cdef enum:
+    CLIENT_LEFT = 1
+    DEADLINE_PASSED = 2
+    SHUTTING_DOWN = 3
+
+cdef struct WaitingJob:
+    Multipart parts            # owned: [info][payload…], at least two frames
+    Info info
+    int64_t deadline           # monotonic us, 0: none
+    int64_t since              # when it came here
+
+cdef struct Unsent:
+    Multipart parts            # owned
+    void* socket
+    uint64_t life
+    uint64_t key               # of the job that is finished by it; 0: of none
+    int64_t deadline
+
+cdef struct Peer:              # a proxy: our own, or that of a next stage
+    void* socket               # not owned
+    bint greeted               # its hello has come: it speaks the extension
+    uint64_t life              # of its latest hello
+
+cdef struct Running:
+    int serial                 # atomic; odd while the work thread is in the user's code, or waits for the GIL to go there
+    int* flag                  # atomic, not owned; NULL: no job that could be told
+    uint64_t life
+    uint64_t key
+    int64_t since
+    int64_t deadline
+
+cdef struct Counters:
+    uint64_t jobs              # begun
+    uint64_t answered          # with a result of the work function
+    uint64_t forwarded
+    uint64_t failed            # answered by us: an exception, or a result that is none
+    uint64_t interrupted       # dropped, before or after they began, as nobody waits for them
+    uint64_t expired           # dropped before they began, as their deadline had passed
+    uint64_t returned          # handed back unstarted
+    uint64_t refused           # refusals of next stages' proxies, passed on to the server
+    uint64_t malformed         # messages that were dropped
+    uint64_t lost              # messages that could not be sent
+    uint64_t reports
+    uint64_t proxy_restarts    # proxies that came back with another life
+
+cdef struct Intake:
+    Mutex lock                 # held by the work thread but while it is in the user's code; taken then by the guardian
+    Peer upstream
+    Peer* stages               # owned
+    int stage_count
+    void* loopback             # not owned
+    void* interrupt            # not owned
+    Interrupts interrupts
+    WaitingJob* jobs           # owned: a ring of `capacity`, a power of two
+    int capacity
+    int head
+    int waiting
+    int limit                  # the window option
+    Unsent* unsent             # owned: room for `unsent_room`
+    int unsent_room
+    int unsent_count
+    Running running
+    int stop_now               # atomic: the running job is to be interrupted
+    bint leaving
+    int64_t service            # ns, recent average
+    char* heartbeat            # owned
+    size_t heartbeat_size
+    char finished[MAX_KEYS * KEY_SIZE]
+    char returned[MAX_KEYS * KEY_SIZE]
+    int finished_count
+    int returned_count
+    int64_t reported           # when the proxy was last told something, us
+    bint owed                  # the proxy was not there to be told
+    int hellos                 # of our own proxy
+    const char* complaint      # why the latest malformed message was dropped
+    Counters counters
+
+# All but the first two are called with the lock held. 0, or -1 without memory.
+cdef int intake_start(Intake* self, void* upstream, void* loopback, void* interrupt, int limit, int stage_count) noexcept nogil
+cdef void intake_end(Intake* self) noexcept nogil
+# Takes what has come from the own proxy, up to the window. -1: the socket failed.
+cdef int intake_fill(Intake* self, int64_t now) noexcept nogil
+# Takes the first waiting job for which somebody waits. It is moved into `into`, which is uninitialised. 0: there is none.
+cdef bint intake_take(Intake* self, WaitingJob* into, int64_t now) noexcept nogil
+# Interrupts, and what the next stages' proxies say. -1: a socket failed.
+cdef int intake_listen(Intake* self, int64_t now) noexcept nogil
+# The job is done: the proxy is told with the next report.
+cdef void intake_finish(Intake* self, uint64_t life, uint64_t key, int64_t now) noexcept nogil
+# Takes a job that isn't ours to do back to the proxy with the next report.
+cdef void intake_return(Intake* self, uint64_t life, uint64_t key, int64_t now) noexcept nogil
+cdef void intake_return_waiting(Intake* self, int64_t now) noexcept nogil
+# What comes while a long job runs, or while we are leaving, goes straight back. -1: the socket failed.
+cdef int intake_return_arrivals(Intake* self, int64_t now) noexcept nogil
+# Sends the message, now or as soon as the peer is there; the job counts as finished when it is sent. Consumes the message.
+cdef void intake_send(Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, int64_t now) noexcept nogil
+cdef void intake_flush(Intake* self, int64_t now) noexcept nogil
+# Tells the proxy how things are, as far as it can understand it. -1: the socket failed.
+cdef int intake_report(Intake* self, int64_t now) noexcept nogil
+cdef int intake_set_heartbeat(Intake* self, const char* data, size_t size) noexcept nogil
+# What is to be done while a job runs.
+cdef void intake_guard(Intake* self, int64_t now) noexcept nogil
+# Jobs that may wait here by the recent service time.
+cdef int intake_window(const Intake* self) noexcept nogil
+
+cdef inline bint intake_busy(const Intake* self) noexcept nogil:
+    return self.running.serial & 1

@@ -1,0 +1,61 @@
+"""A worker's loop."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from prime_server._ext.guardian cimport Guardian
+from prime_server._ext.info cimport Info
+from prime_server._ext.intake cimport Intake, WaitingJob
+from prime_server._ext.job cimport Job
+from prime_server._ext.libzmq cimport Message, Multipart
+from prime_server._ext.nativework cimport NativeCall
+from prime_server._ext.native cimport work_fn
+
+# What has become of a job.
+cdef struct Outcome:
+    int kind
+    int stage                  # to which it is forwarded
+    int status                 # with which it is answered
+    Multipart parts            # owned: an empty frame for the info, then the response or the payload
+
+cdef class WorkerLoop:
+    cdef Intake intake
+    cdef Guardian guardian
+    cdef NativeCall call
+    cdef WaitingJob current    # of a native work function
+    cdef int flag              # atomic: of `current`
+    cdef work_fn native        # NULL: `function` does all
+    cdef void* native_data
+    cdef object function       # in Python; None: a native one without a fallback
+    cdef object cleanup
+    cdef object kept           # what must stay alive: sockets, capsule, names
+    cdef dict stages           # name: index
+    cdef int pipe_out          # readable when another thread wants us to look up
+    cdef int pipe_in
+    cdef int stopping          # atomic
+    cdef bint working
+    cdef bint dead             # a socket has failed
+    cdef bint lent             # libzmq may hold Python's buffers
+    cdef bint leave_seen       # the process's descriptor has been seen readable
+    cdef int64_t now           # ns: when the work thread last looked at the clock
+    cdef int64_t listened      # us
+    cdef int64_t leave_by      # us
+    cdef int hellos_before     # how many there were when we told that we leave
+    cdef int64_t complained    # us
+    cdef uint64_t complaints
+
+    cdef int loop(self) except -1 nogil
+    cdef bint done(self) noexcept nogil
+    cdef int wait(self) except -1 nogil
+    cdef int look_up(self, bint interrupted) except -1
+    cdef int broken(self) except -1 nogil
+    cdef int complain(self) except -1
+    cdef int run_native(self) except -1 nogil
+    cdef int run_python(self) except -1
+    cdef int python_job(self, WaitingJob* waiting, bint begun) except -1
+    cdef int express(self, object result, Job job, Outcome* into) except -1
+    cdef int express_error(self, object error, Job job, Outcome* into) except -1
+    cdef int native_failed(self, int answer, WaitingJob* waiting, Outcome* into) except -1
+    cdef void begin(self, WaitingJob* waiting, int* flag) noexcept nogil
+    cdef void settle(self, Outcome* outcome, Info* info, Message* original, int64_t deadline, int flag) noexcept nogil
+    cdef void lock_again(self) noexcept
+    cdef int clean_up(self) except -1

@@ -49,7 +49,7 @@ def listen(endpoint: str) -> socket.socket:
     if dual:
         return _listening(socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG))
     try:
-        found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)  # noqa: S104
+        found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise OSError(error.errno, f"{host}: {error.strerror}") from error
     family, _, _, _, address = found[0]

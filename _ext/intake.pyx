@@ -15,10 +15,12 @@ its messages here, where they count against the window, until it is.
 """
 
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_destroy, mutex_init
 from prime_server._ext.info cimport (
+    BARE_INFO_SIZE,
+    FLAG_HEAD,
     FLAG_REFUSAL,
     WORKER_IDLE,
     WORKER_LEAVING,
@@ -100,6 +102,17 @@ cdef bint still_wanted(Intake* self, uint64_t life, uint64_t key, int64_t deadli
     return False
 
 
+cdef bint is_head(Message* payload) noexcept nogil:
+    """Whether the payload is the text of a HEAD request."""
+    cdef const char* text = data_of(payload)
+    cdef size_t size = size_of(payload)
+    cdef const char* end
+    if size < 16 or memcmp(text, b"HEAD ", 5) != 0:
+        return False
+    end = <const char*>memchr(text, c"\n", size)
+    return end != NULL and end - text >= 15 and memcmp(end - 10, b" HTTP/1.", 8) == 0
+
+
 cdef bint admit(Intake* self, WaitingJob* job, int64_t now) noexcept nogil:
     """Whether what has come into `job.parts` is a job that somebody waits for. If it isn't, it is dealt with and closed."""
     cdef uint64_t life = 0
@@ -116,6 +129,9 @@ cdef bint admit(Intake* self, WaitingJob* job, int64_t now) noexcept nogil:
         intake_finish(self, job.info.life, key_of(&job.info), now)
     else:
         job.since = now
+        # The original's server doesn't say it.
+        if not job.info.extended and job.info.size == BARE_INFO_SIZE and is_head(frame(&job.parts, 1)):
+            job.info.flags |= FLAG_HEAD
         job.deadline = 0
         if job.info.time_left:
             job.deadline = now + job.info.time_left if job.info.time_left > 0 else now

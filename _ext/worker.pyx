@@ -273,8 +273,8 @@ cdef class WorkerLoop:
 
     cdef int wait(self) except -1 nogil:
         cdef Intake* intake = &self.intake
-        cdef zmq_pollitem_t items[MAX_STAGES + 4]
-        cdef int count = 4 + intake.stage_count
+        cdef zmq_pollitem_t items[MAX_STAGES + 5]
+        cdef int count = 5 + intake.stage_count
         cdef int index
         cdef int other
         cdef int status
@@ -292,13 +292,14 @@ cdef class WorkerLoop:
         items[2].events = ZMQ_POLLIN
         items[3].fd = workers_leave_descriptor()
         items[3].events = 0 if self.leave_seen else ZMQ_POLLIN
+        items[4].socket = intake.loopback
         for index in range(intake.stage_count):
-            items[4 + index].socket = intake.stages[index].socket
-            items[4 + index].events = ZMQ_POLLIN
-            for other in range(intake.unsent_count):
-                if intake.unsent[other].socket == intake.stages[index].socket:
-                    items[4 + index].events |= ZMQ_POLLOUT
-                    break
+            items[5 + index].socket = intake.stages[index].socket
+            items[5 + index].events = ZMQ_POLLIN
+        for other in range(intake.unsent_count):
+            for index in range(4, count):
+                if intake.unsent[other].socket == items[index].socket:
+                    items[index].events |= ZMQ_POLLOUT
         if intake.leaving:
             timeout = 10000
         elif intake.unsent_count and timeout > 100000:
@@ -322,7 +323,7 @@ cdef class WorkerLoop:
             self.leave_seen = True
         status = items[1].revents
         for index in range(intake.stage_count):
-            status |= items[4 + index].revents
+            status |= items[5 + index].revents
         if status or intake.unsent_count:
             self.listened = now
             if intake_listen(intake, now) < 0:
@@ -416,7 +417,6 @@ cdef class WorkerLoop:
                 info.flags |= FLAG_RESULT
                 info.sequence = 0
                 set_code(info, outcome.status)
-                deadline = 0
             if write_info(frame(&outcome.parts, 0), info, original) != 0:
                 intake.counters.lost += 1
                 close_all(&outcome.parts)

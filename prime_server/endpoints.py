@@ -14,7 +14,6 @@ __all__ = ["listen", "name_of", "parse_listen", "zmq_socket"]
 BACKLOG = 4096  # connections that wait to be accepted; the kernel takes its own maximum when that is lower
 
 HEARTBEAT_MS = 1000  # ZMTP heartbeats between the parts: a stopped process or lost machine is noticed
-HEARTBEAT_TIMEOUT_MS = 3000
 LINGER_MS = 1000  # for what was sent last, when a part leaves
 
 _TCP = re.compile(r"tcp://(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5}|\*)", re.ASCII)
@@ -103,17 +102,23 @@ def name_of(listener: socket.socket) -> str:
 
 
 def zmq_socket(
-    context: zmq.Context[Any], kind: int, *, bind: str | None = None, connect: str | None = None, linger: int = LINGER_MS
+    context: zmq.Context[Any],
+    kind: int,
+    *,
+    bind: str | None = None,
+    connect: str | None = None,
+    heartbeat_ms: int = HEARTBEAT_MS,
+    linger: int = LINGER_MS,
 ) -> zmq.Socket[bytes]:
-    """A socket between the parts (wire.md), bound or connected. Raises `zmq.ZMQError` with the endpoint in its text."""
+    """A socket between the parts (wire.md), bound or connected. A peer that has been silent for three heartbeats is cut off. Raises `zmq.ZMQError` with the endpoint in its text."""
     made: zmq.Socket[bytes] = context.socket(kind)
     try:
         made.linger = linger
         made.sndhwm = 0  # the work is bounded elsewhere; a full queue here would drop or block
         made.rcvhwm = 0
         made.ipv6 = True
-        made.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        made.setsockopt(zmq.HEARTBEAT_IVL, heartbeat_ms)
+        made.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * heartbeat_ms)
         if kind == zmq.ROUTER:
             made.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a message to a peer that has gone is refused, not lost
         if kind == zmq.SUB:

@@ -12,11 +12,9 @@ import zmq
 from prime_server._ext.job import Job
 from prime_server._ext.nativework import NativeWork
 from prime_server._ext.worker import WorkerLoop
+from prime_server.endpoints import HEARTBEAT_MS, LINGER_MS, zmq_socket
 
 __all__ = ["Worker"]
-
-HEARTBEAT_MS = 300
-LINGER_MS = 1000
 
 
 class Worker:
@@ -64,26 +62,17 @@ class Worker:
             stages.update(downstream)
         self._sockets: list[zmq.Socket[bytes]] = []
 
-        def connect(kind: int, endpoint: str, **options: int) -> zmq.Socket[bytes]:
-            socket = context.socket(kind)
+        def connect(kind: int, endpoint: str) -> zmq.Socket[bytes]:
+            socket = zmq_socket(context, kind, connect=endpoint, heartbeat_ms=heartbeat_ms, linger=linger_ms)
             self._sockets.append(socket)
-            options = {"LINGER": linger_ms, "SNDHWM": 0, "RCVHWM": 0, "IPV6": 1, "RECONNECT_IVL": 50, "RECONNECT_IVL_MAX": 500} | options
-            if heartbeat_ms:
-                options |= {"HEARTBEAT_IVL": heartbeat_ms, "HEARTBEAT_TIMEOUT": 3 * heartbeat_ms, "HEARTBEAT_TTL": 3 * heartbeat_ms}
-            for name, value in options.items():
-                socket.setsockopt(getattr(zmq, name), value)
-            if kind == zmq.SUB:
-                socket.setsockopt(zmq.SUBSCRIBE, b"")
-            socket.connect(endpoint)
             return socket
 
         try:
-            # Towards a proxy that isn't there nothing is queued: what is old news by then must not be told to the next one.
             self._loop = WorkerLoop(
-                connect(zmq.DEALER, upstream, IMMEDIATE=1),
-                {name: connect(zmq.DEALER, endpoint, IMMEDIATE=1) for name, endpoint in stages.items()},
+                connect(zmq.DEALER, upstream),
+                {name: connect(zmq.DEALER, endpoint) for name, endpoint in stages.items()},
                 connect(zmq.PUSH, loopback),
-                connect(zmq.SUB, interrupt, LINGER=0),
+                connect(zmq.SUB, interrupt),
                 work,
                 cleanup=cleanup,
                 heartbeat=heartbeat,

@@ -1,134 +1,59 @@
 """One proxy's decisions: which worker gets which job, and what becomes of those whose worker is gone.
 
 A core without I/O: the hub tells it of jobs (`submit`), of what workers say (`heard`), of their end (`lost`, `unsent`), of clients that left
-(`cancel`) and of time (`tick`), and takes what is to be sent (`take`, until it has nothing more). Nothing is decided before it is taken, so
-each decision knows of everything that came in the same round. No call does work that grows with the number of workers or the length of the backlog.
+(`cancel`) and of time (`tick`), and takes what is to be sent (`take`, until it has nothing more). Nothing is decided before it is taken, so each
+decision knows of everything that came in the same round. No call does work that grows with the number of workers or the length of the backlog.
 
-**Order.** Jobs wait in one backlog, first in, first out; what comes back from a worker goes to its front. Only its head is considered: when that
-job needs an idle worker and there is none, those behind it wait too, or a stream of short jobs could keep every worker busy and starve it for ever.
+**Order.** Jobs wait in one backlog, first in, first out; what comes back from a worker goes to its front. Only its head is considered: when that job
+needs an idle worker and there is none, those behind it wait too, or a stream of short jobs could keep every worker busy and starve it for ever.
 
-**Whom.** The idle worker that has been idle longest; without one, a worker of ours whose window has room, while the stage's service time says that the
-job would wait less than `window_us` behind what that worker holds. It gets nothing more once what it runs takes long. A job that may not be
-repeated, and one that has killed a worker, is given to an idle worker only, the latter alone: nothing is put behind it.
+**Whom.** The idle worker that has been idle longest; without one, a worker of ours whose window has room, while the stage's service time says
+that the job would wait less than `window_us` behind what that worker holds. It gets nothing more once what it runs takes long. A job that may
+not be repeated, and one that has killed a worker, is given to an idle worker only, the latter alone: nothing is put behind it.
 
-**Two kinds of workers.** A plain one, of the original, says `[heartbeat]`: whatever it held is finished, and it holds one job at most. Ours adds a report
-that names what is finished and what is handed back, and from then on only names count: an idle flag may have crossed with a job on its way.
-For a plain worker this crossing can't be told from a finished job: it repeats its heartbeat every second while it is idle, and one may have been sent
-just before a job reached it. So a heartbeat that comes about a second after the last one and right after a job was given finishes
-that job, as nearly always it is, but leaves it doubtful: its copy is kept until the worker's next heartbeat, and goes to another if the worker
-dies before. (A request that was answered nevertheless is then answered twice, which servers drop.) Its next job inherits the doubt, until a heartbeat
-finds nothing with the worker.
+**Two kinds of workers.** A plain one, of the original, says `[heartbeat]`: whatever it held is finished, and it holds one job at most. Ours adds a
+report that names what is finished and what is handed back, and only names count: an idle flag may have crossed with a job on its way. For a plain
+worker this crossing can't be told from a finished job: it repeats its heartbeat every second while it is idle, and one may have been sent just
+before a job reached it. So a heartbeat that comes about a second after the last one and right after a job was given finishes that job, as nearly
+always it is, but leaves it doubtful: its copy is kept until the worker's next heartbeat, and goes to another if the worker dies before. (A request
+that was answered nevertheless is then answered twice, which servers drop.) Its next job inherits the doubt, until a heartbeat finds none with it.
 
-**Death.** Of a lost worker's jobs, the running one takes a strike: the one that it last reported as running, else the oldest it holds. The rest has not begun
-and goes to others. What may not be repeated is refused with 502, what has two strikes with 500, and given to nobody.
+**Death.** Of a lost worker's jobs, the running one takes a strike: the one that it last reported as running, else the oldest it holds. The rest has
+not begun and goes to others. What may not be repeated is refused with 502, what has two strikes with 500, and given to nobody.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp
 
 from prime_server._ext.clock cimport now_us
-from prime_server._ext.info cimport (
-    FLAG_FROM_PROXY,
-    FLAG_REFUSAL,
-    WORKER_IDLE,
-    WORKER_LEAVING,
-    Info,
-    read_info,
-    read_report,
-    report_key,
-    set_code,
-    write_hello,
-    write_info,
-)
-from prime_server._ext.jobs cimport (
-    DECLINED,
-    HELD,
-    NOWHERE,
-    QUEUED,
-    REFUSED,
-    append,
-    drop_payload,
-    earliest,
-    job_enter,
-    job_free,
-    job_held,
-    job_known,
-    job_leave,
-    job_named,
-    job_new,
-    job_settle,
-    job_unsettle,
-    jobs_end,
-    jobs_start,
-    prepend,
-    unlink,
-)
-from prime_server._ext.libzmq cimport (
-    MAX_FRAMES,
-    Frame,
-    add,
-    close_all,
-    copy_in,
-    data_of,
-    frame,
-    size_of,
-    start,
-    zmq,
-)
-from prime_server._ext.workers cimport (
-    MAX_ID,
-    MOST_HELD,
-    lowest,
-    peer_is_new,
-    peers_end,
-    peers_start,
-    worker_find,
-    worker_free,
-    worker_gone,
-    worker_new,
-    worker_rank,
-    workers_end,
-    workers_start,
-)
+from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, take_greeting
+from prime_server._ext.info cimport FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, Info, read_info, read_report, report_key
+from prime_server._ext.jobs cimport HELD, QUEUED, REFUSED, append, decline, dequeue, drop_payload, earliest, free_all, job_enter, job_free
+from prime_server._ext.jobs cimport job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start, queued, reconsider, requeue
+from prime_server._ext.jobs cimport settle, unlink
+from prime_server._ext.libzmq cimport MAX_FRAMES, Message, add, close_all, copy_in, data_of, frame, size_of, start, zmq
+from prime_server._ext.outgoing cimport write_job, write_refusal
+from prime_server._ext.workers cimport MAX_ID, MOST_HELD, lowest, worker_find, worker_free, worker_gone, worker_new, worker_rank
+from prime_server._ext.workers cimport workers_end, workers_start
 
-import logging
-import operator
 import secrets
 
-logger = logging.getLogger("prime_server.balancer")
-
-cdef extern from "Python.h":
-    void PyErr_SetInterrupt()
+from prime_server.errors import logger
 
 cdef enum:
     MOST_WORKERS = 65536
-    MOST_PEERS = 1024          # upstream peers remembered as greeted; one that is forgotten is greeted again
-    MOST_HELLOS = 65536        # waiting to be taken
     MOST_REFUSALS = 65536      # waiting to be taken, over the backlog's bound
     MOST_HEARTBEAT = 4096      # bytes of what a worker favours
     LOOK_AHEAD = 128           # jobs that `choose` may decline before those behind them must wait
-    INLINE_SIZE = 33           # libzmq keeps frames up to this size inside of the message
     TOO_MANY_STRIKES = 2
     STALLED_WINDOWS = 4        # a job that runs for so many times window_us takes long
     ASK_AGAIN_US = 100_000     # `choose` may depend on more than what we see
     GONE_US = 50_000           # what a lost worker had sent before is read long before that; a connection comes back after 100 ms at the least
     BEAT_US = 900_000          # the original's workers repeat their heartbeat every second
     CROSSING_US = 20_000       # a job is with its worker by then
-    LOG_US = 1_000_000
 
 cdef int64_t FAR = <int64_t>1 << 52  # us: 142 years
-cdef int64_t MOST_32 = 0xffffffff
-
-
-cdef inline int bounded8(int value) noexcept nogil:
-    return value if value < 0xff else 0xff
-
-
-cdef inline uint32_t bounded32(int64_t value) noexcept nogil:
-    return <uint32_t>value if value < MOST_32 else <uint32_t>MOST_32
 
 
 cdef inline int64_t sooner(int64_t one, int64_t other) noexcept nogil:
@@ -180,10 +105,8 @@ cdef class Balancer:
             raise ValueError(f"max_window is a number of jobs from 1 to {MOST_HELD}, not {max_window!r}")
         if not 0 <= window_us <= 1_000_000_000:
             raise ValueError(f"window_us is a time in microseconds from 0 to 10^9, not {window_us!r}")
-        if choose is not None and not callable(choose):
-            raise TypeError(f"choose is a function of the idle workers' heartbeats and the job, not {choose!r}")
         self.life = life if life is not None else secrets.randbits(64) or 1
-        self.choose = choose
+        self.choice = None if choose is None else Choice(choose)
         self.max_backlog = max_backlog
         self.max_queued_bytes = max_queued_bytes
         self.max_attempts = max_attempts
@@ -192,39 +115,22 @@ cdef class Balancer:
         self.limit = 1
         self.service = -1
         self.turnaround = -1
-        self.logged_at = -LOG_US
-        if jobs_start(&self.jobs, seed) != 0 or workers_start(&self.workers, seed) != 0 or peers_start(&self.peers, MOST_PEERS, seed) != 0:
+        if jobs_start(&self.jobs, seed) != 0 or workers_start(&self.workers, seed) != 0 or greetings_start(&self.greetings, seed) != 0:
             raise MemoryError()
 
     def __dealloc__(self):
         cdef size_t index
         cdef Worker* worker
-        cdef Hello* hello
         if self.workers.table.entries != NULL:
             for index in range(self.workers.table.mask + 1):
                 worker = <Worker*>self.workers.table.entries[index].item
                 if worker != NULL:
-                    self.free_all(&worker.held)
+                    free_all(&self.jobs, &worker.held)
                     if worker.doubtful != NULL:
                         job_free(&self.jobs, worker.doubtful)
-        self.free_all(&self.backlog)
-        self.free_all(&self.declined)
-        self.free_all(&self.refusals)
-        while self.first_hello != NULL:
-            hello = self.first_hello
-            self.first_hello = hello.next
-            zmq.msg_close(&hello.id)
-            free(hello)
         workers_end(&self.workers)
-        peers_end(&self.peers)
+        greetings_end(&self.greetings)
         jobs_end(&self.jobs)
-
-    cdef void free_all(self, JobList* jobs) noexcept nogil:
-        cdef Job* job
-        while jobs.first != NULL:
-            job = jobs.first
-            unlink(jobs, job)
-            job_free(&self.jobs, job)
 
     # --- jobs come ----------------------------------------------------------------------------------------------------------------------
 
@@ -242,8 +148,8 @@ cdef class Balancer:
             self.count.malformed += 1
             close_all(frames)
             return -1
-        if sender_size and info.extended and not info.flags & FLAG_FROM_PROXY and peer_is_new(&self.peers, sender, sender_size):
-            self.greet(TO_UPSTREAM, sender, sender_size)
+        if sender_size and info.extended and not info.flags & FLAG_FROM_PROXY:
+            greet_once(&self.greetings, TO_UPSTREAM, sender, sender_size)
         job = job_new(&self.jobs, frames, &info)
         if job == NULL or (sender_size and copy_in(&job.sender, sender, sender_size) != 0):
             # Without memory for so little there is none to answer with.
@@ -268,23 +174,15 @@ cdef class Balancer:
             self.refuse(job, 504)
         elif (
             # Those for whom an idle worker is there will not wait. A single job is taken however big it is.
-            self.backlog.count + self.declined.count >= self.max_backlog + self.workers.ranks[0].count
+            (job.deadline and self.expected_wait() > info.time_left)
+            or queued(&self.jobs) >= self.max_backlog + self.workers.ranks[0].count
             or (self.jobs.size + job.size > self.max_queued_bytes and self.jobs.table.count)
             or job_enter(&self.jobs, job) != 0
         ):
             self.refuse(job, 503)
         else:
-            append(&self.backlog, job, QUEUED)
+            append(&self.jobs.backlog, job, QUEUED)
         return 0
-
-    cdef void dequeue(self, Job* job) noexcept nogil:
-        unlink(&self.backlog if job.place == QUEUED else &self.declined, job)
-        job_unsettle(&self.jobs, job)
-
-    cdef void requeue(self, Job* job) noexcept nogil:
-        """To the front of the backlog."""
-        job_settle(&self.jobs, job)
-        prepend(&self.backlog, job, QUEUED)
 
     cdef void refuse(self, Job* job, int status) noexcept nogil:
         """The job stands in no list and not in the table."""
@@ -298,33 +196,14 @@ cdef class Balancer:
             self.count.expired += 1
         # Only those may be told who speak our extension. A foreign worker passes a proxy's info on as it came.
         if (size_of(&job.sender) and (not job.info.extended or job.info.flags & FLAG_FROM_PROXY)) or (
-            self.refusals.count >= MOST_REFUSALS + self.max_backlog
+            self.jobs.refusals.count >= MOST_REFUSALS + self.max_backlog
         ):
             self.count.untold += 1
             job_free(&self.jobs, job)
             return
         drop_payload(&self.jobs, job)
         job.status = status
-        append(&self.refusals, job, REFUSED)
-
-    cdef void greet(self, int kind, const char* id, size_t size) noexcept nogil:
-        cdef Hello* hello
-        if self.hellos >= MOST_HELLOS:
-            return
-        hello = <Hello*>malloc(sizeof(Hello))
-        if hello == NULL:
-            return
-        if copy_in(&hello.id, id, size) != 0:
-            free(hello)
-            return
-        hello.kind = kind
-        hello.next = NULL
-        if self.last_hello != NULL:
-            self.last_hello.next = hello
-        else:
-            self.first_hello = hello
-        self.last_hello = hello
-        self.hellos += 1
+        append(&self.jobs.refusals, job, REFUSED)
 
     # --- workers speak ------------------------------------------------------------------------------------------------------------------
 
@@ -355,18 +234,20 @@ cdef class Balancer:
             worker_free(&self.workers, worker)
             worker = NULL
         if worker == NULL:
-            if not reports or not report.flags & WORKER_LEAVING:
-                worker = worker_new(&self.workers, id, size, now) if self.known < MOST_WORKERS else NULL
-                if worker != NULL:
-                    self.known += 1
+            if reports and report.flags & WORKER_LEAVING:
+                greet(&self.greetings, TO_WORKER, id, size)
+            elif self.known < MOST_WORKERS:
+                worker = worker_new(&self.workers, id, size, now)
             if worker == NULL:
                 self.count.late += 1
                 close_all(message)
                 return 0
+            self.known += 1
         if reports:
-            if not worker.ours:
-                worker.ours = True
-                self.greet(TO_WORKER, id, size)
+            # The second greeting tells a worker that leaves that nothing more is on its way to it.
+            if not worker.ours or (report.flags & WORKER_LEAVING and not worker.leaving):
+                greet(&self.greetings, TO_WORKER, id, size)
+            worker.ours = True
             self.heard_report(worker, &report, now)
         elif not worker.ours:
             self.heard_plain(worker, now)
@@ -376,7 +257,7 @@ cdef class Balancer:
         ) != 0:
             zmq.msg_close(&worker.heartbeat)
             if copy_in(&worker.heartbeat, data_of(heartbeat), size_of(heartbeat)) == 0 and worker.rank == 0:
-                self.ask_again()
+                reconsider(&self.jobs)
         close_all(message)
         if worker.leaving and worker.held.count == 0:
             self.forget(worker)
@@ -427,7 +308,7 @@ cdef class Balancer:
                 continue
             self.count.returned += 1
             job.gives -= 1
-            self.requeue(job)
+            requeue(&self.jobs, job)
         worker.window = 1 if report.window < 1 else self.max_window if report.window > self.max_window else report.window
         worker.leaving = report.flags & WORKER_LEAVING != 0
         worker.stalled = report.returned > 0 or report.busy > STALLED_WINDOWS * self.window_us
@@ -453,15 +334,15 @@ cdef class Balancer:
             job = job_held(&self.jobs, life, key, NULL)
             if job != NULL and job.holder_serial == worker.serial:
                 self.count.finished += 1
-                self.dequeue(job)
+                dequeue(&self.jobs, job)
                 job_leave(&self.jobs, job)
                 job_free(&self.jobs, job)
 
     cdef void learn(self, const Report* report) noexcept nogil:
         cdef double limit
         self.service = report.service if self.service < 0 else self.service + (report.service - self.service) / 8
-        limit = self.window_us / self.service if self.service * MOST_HELD > self.window_us else MOST_HELD
-        self.limit = <int>limit if limit >= 1 else 1
+        limit = self.window_us / self.service if self.service > 0 else self.window_us
+        self.limit = 1 if limit < 1 else <int>limit if limit < MOST_HELD else MOST_HELD
 
     cdef void let_go(self, Job* job, Worker* worker) noexcept nogil:
         """The worker holds the job no more, which stays in the table."""
@@ -481,7 +362,7 @@ cdef class Balancer:
 
     cdef void rank(self, Worker* worker) noexcept nogil:
         if worker_rank(&self.workers, worker):
-            self.ask_again()
+            reconsider(&self.jobs)
 
     cdef void forget(self, Worker* worker) noexcept nogil:
         """A worker that holds nothing."""
@@ -502,7 +383,8 @@ cdef class Balancer:
         running = worker.held.first
         while running != NULL and (running.info.life != worker.running_life or running.key != worker.running_key):
             running = running.next
-        if running == NULL:
+        # What was on its way to one that had finished all it had, and was leaving, has not begun.
+        if running == NULL and not worker.leaving:
             running = worker.held.first
         while worker.held.last != NULL:
             job = worker.held.last
@@ -511,28 +393,28 @@ cdef class Balancer:
                 job_leave(&self.jobs, job)
                 job_free(&self.jobs, job)
             elif job == running:
-                self.strike(job, now)
+                self.strike(job)
             else:
                 self.count.redelivered += 1
-                self.requeue(job)
+                requeue(&self.jobs, job)
         job = worker.doubtful
         worker.doubtful = NULL
         if job != NULL:
             if job.repeatable and not job_known(&self.jobs, job) and job_enter(&self.jobs, job) == 0:
                 self.count.finished -= 1
-                self.strike(job, now)
+                self.strike(job)
             else:
                 job_free(&self.jobs, job)
         self.known -= 1
         worker_gone(&self.workers, worker, now)
 
-    cdef void strike(self, Job* job, int64_t now) noexcept nogil:
+    cdef void strike(self, Job* job) noexcept nogil:
         """Its worker died of it, perhaps: again, or never again."""
         self.count.strikes += 1
         job.strikes += 1
         if job.repeatable and job.strikes < TOO_MANY_STRIKES and job.gives < self.max_attempts:
             self.count.redelivered += 1
-            self.requeue(job)
+            requeue(&self.jobs, job)
             return
         job_leave(&self.jobs, job)
         if job.strikes >= TOO_MANY_STRIKES:
@@ -552,7 +434,7 @@ cdef class Balancer:
                     job_free(&self.jobs, job)
                 else:
                     job.gives -= 1
-                    self.requeue(job)
+                    requeue(&self.jobs, job)
             self.lost(data_of(frame(message, 0)), size_of(frame(message, 0)), now)
         close_all(message)
 
@@ -570,37 +452,43 @@ cdef class Balancer:
                 drop_payload(&self.jobs, job)
                 self.jobs.size += job.size
             else:
-                self.dequeue(job)
+                dequeue(&self.jobs, job)
                 job_leave(&self.jobs, job)
                 job_free(&self.jobs, job)
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
         cdef int64_t next = -1
         cdef Job* job
-        self.settle()
+        settle(&self.jobs)
         while True:
             job = earliest(&self.jobs)
             if job == NULL or job.deadline > now:
                 break
-            self.dequeue(job)
+            dequeue(&self.jobs, job)
             job_leave(&self.jobs, job)
             self.refuse(job, 504)
         while self.workers.gone.first != NULL and now - self.workers.gone.first.heard >= GONE_US:
             worker_free(&self.workers, self.workers.gone.first)
-        if self.declined.count and now - self.declined_at >= ASK_AGAIN_US:
-            self.ask_again()
-        if self.refusals.count:
+        if self.jobs.declined.count and now - self.declined_at >= ASK_AGAIN_US:
+            reconsider(&self.jobs)
+        if self.jobs.refusals.count:
             return now
         if job != NULL:
             next = job.deadline
         if self.workers.gone.first != NULL:
             next = sooner(next, self.workers.gone.first.heard + GONE_US)
-        if self.declined.count:
+        if self.jobs.declined.count:
             next = sooner(next, self.declined_at + ASK_AGAIN_US)
         return next
 
     cdef size_t pending(self) noexcept nogil:
-        return self.backlog.count + self.declined.count + self.held
+        return queued(&self.jobs) + self.held
+
+    cdef int64_t expected_wait(self) noexcept nogil:
+        cdef double mean = self.service if self.service >= 0 else self.turnaround
+        if self.workers.ranks[0].count > queued(&self.jobs) or self.known == 0 or mean < 0:
+            return 0
+        return <int64_t>(mean * self.pending() / self.known)
 
     # --- decisions ----------------------------------------------------------------------------------------------------------------------
 
@@ -608,18 +496,20 @@ cdef class Balancer:
         cdef Worker* worker
         cdef Job* job
         cdef int kind
-        if self.first_hello != NULL:
-            return self.take_hello(into)
         while True:
-            while self.refusals.first != NULL:
+            if self.greetings.due != NULL:
+                kind = take_greeting(&self.greetings, into, self.life)
+                if kind:
+                    return kind
+            while self.jobs.refusals.first != NULL:
                 kind = self.take_refusal(into, now)
                 if kind:
                     return kind
-            job = self.backlog.first
+            job = self.jobs.backlog.first
             if job == NULL:
                 break
             if job.deadline and job.deadline <= now:
-                self.dequeue(job)
+                dequeue(&self.jobs, job)
                 job_leave(&self.jobs, job)
                 self.refuse(job, 504)
                 continue
@@ -630,93 +520,47 @@ cdef class Balancer:
                 return TO_WORKER
             if job.place == QUEUED:
                 break
-        self.settle()
+        settle(&self.jobs)
         return 0
 
     cdef Worker* pick(self, Job* job, int64_t now) noexcept nogil:
-        """The worker for it, or NULL; `choose` may have moved the job to the declined ones then."""
+        """The worker for it, or NULL; the job may have moved to the declined ones then."""
+        cdef int rank = lowest(&self.workers)
         cdef Worker* worker
-        cdef int rank
-        while True:
-            rank = lowest(&self.workers)
-            if rank < 0:
-                return NULL
+        if rank == 0 and self.choice is not None:
+            return self.chosen(job, now)
+        if rank == 0:
+            return self.workers.ranks[0].first
+        if self.choice is not None or not job.repeatable or job.strikes:
+            return NULL
+        while rank < self.limit:
             worker = self.workers.ranks[rank].first
-            if self.choose is not None:
-                return self.chosen(job, now) if rank == 0 else NULL
-            if rank == 0:
-                return worker
-            if rank >= self.limit or not job.repeatable or job.strikes:
-                return NULL
             if now - worker.progress <= STALLED_WINDOWS * self.window_us:
                 return worker
             worker.stalled = True
             worker_rank(&self.workers, worker)
+            rank = lowest(&self.workers)
+        return NULL
 
     cdef Worker* chosen(self, Job* job, int64_t now) noexcept nogil:
         cdef Worker* worker
-        cdef int index
-        if self.declined.count >= LOOK_AHEAD:
+        if self.jobs.declined.count >= LOOK_AHEAD:
             return NULL
-        index = self.ask(job, now)
-        if index < 0:
-            if self.declined.count == 0:
+        worker = self.choice.ask(&self.workers, job, now)
+        if worker == NULL:
+            if self.jobs.declined.count == 0:
                 self.declined_at = now
-            unlink(&self.backlog, job)
-            append(&self.declined, job, DECLINED)
-            job_settle(&self.jobs, job)
-            return NULL
-        worker = self.workers.ranks[0].first
-        while index:
-            worker = worker.next
-            index -= 1
+            decline(&self.jobs, job)
         return worker
-
-    cdef void ask_again(self) noexcept nogil:
-        """The declined jobs take their place before the backlog again."""
-        cdef Job* job
-        while self.declined.last != NULL:
-            job = self.declined.last
-            unlink(&self.declined, job)
-            prepend(&self.backlog, job, QUEUED)
 
     cdef int give(self, Job* job, Worker* worker, Multipart* into, int64_t now) noexcept nogil:
         """0, or -1 without memory, with nothing changed."""
-        cdef int64_t waited = now - job.arrived if now > job.arrived else 0
-        cdef Message* original = frame(&job.frames, 0)
-        cdef Message* slot
-        cdef Info info
-        cdef int index
-        start(into)
-        slot = add(into)
-        zmq.msg_init(slot)
-        zmq.msg_copy(slot, &worker.id)
-        slot = add(into)
-        if job.info.extended:
-            info = job.info
-            info.flags |= FLAG_FROM_PROXY
-            info.attempt = bounded8(info.attempt + job.gives + 1)
-            info.strikes = bounded8(job.strikes)
-            if info.hops < 0xffff:
-                info.hops += 1
-            info.queued = bounded32(info.queued + waited)
-            if info.time_left:
-                info.time_left -= waited
-            if write_info(slot, &info, original) != 0:
-                close_all(into)
-                return -1
-        else:
-            zmq.msg_init(slot)
-            zmq.msg_copy(slot, original)
-        for index in range(1, job.frames.size):
-            slot = add(into)
-            if slot == NULL:
-                close_all(into)
-                return -1
-            zmq.msg_init(slot)
-            zmq.msg_copy(slot, frame(&job.frames, index))
+        job.gives += 1
+        if write_job(into, &worker.id, job, now) != 0:
+            job.gives -= 1
+            return -1
         self.count.dispatched += 1
-        self.dequeue(job)
+        dequeue(&self.jobs, job)
         if worker.held.count == 0:
             worker.progress = now
             worker.stalled = False
@@ -724,99 +568,23 @@ cdef class Balancer:
         job.holder = worker
         job.holder_serial = worker.serial
         job.given = now
-        job.gives += 1
         worker.alone = job.strikes > 0
         self.held += 1
         worker_rank(&self.workers, worker)
         return 0
 
-    cdef int take_hello(self, Multipart* into) noexcept nogil:
-        cdef Hello* hello = self.first_hello
-        cdef int kind = hello.kind
-        self.first_hello = hello.next
-        if hello.next == NULL:
-            self.last_hello = NULL
-        self.hellos -= 1
-        start(into)
-        memcpy(add(into), &hello.id, sizeof(Message))
-        free(hello)
-        # Without memory an empty frame goes out, which is no hello.
-        write_hello(add(into), self.life)
-        return kind
-
     cdef int take_refusal(self, Multipart* into, int64_t now) noexcept nogil:
         """Its kind, or 0 without memory."""
-        cdef Job* job = self.refusals.first
+        cdef Job* job = self.jobs.refusals.first
         cdef int kind = TO_UPSTREAM if size_of(&job.sender) else TO_SESSIONS
-        cdef Info info = job.info
-        cdef int64_t waited = now - job.arrived if now > job.arrived else 0
-        cdef int status
-        unlink(&self.refusals, job)
-        start(into)
-        if kind == TO_UPSTREAM:
-            memcpy(add(into), &job.sender, sizeof(Message))
-            zmq.msg_init(&job.sender)
-        set_code(&info, job.status)
-        if info.extended:
-            info.flags = (info.flags & ~FLAG_FROM_PROXY) | FLAG_REFUSAL
-            info.attempt = bounded8(info.attempt + job.gives)
-            info.strikes = bounded8(job.strikes)
-            info.queued = bounded32(info.queued + waited)
-            if info.time_left:
-                info.time_left = info.time_left - waited if info.time_left > waited else -1
-        status = write_info(add(into), &info, frame(&job.frames, 0))
-        job_free(&self.jobs, job)
-        if status != 0:
+        unlink(&self.jobs.refusals, job)
+        if write_refusal(into, job, now) != 0:
             self.count.untold += 1
-            close_all(into)
-            return 0
+            kind = 0
+        job_free(&self.jobs, job)
         return kind
 
-    cdef void settle(self) noexcept nogil:
-        """What is still queued when a round is over waits."""
-        cdef Job* job = self.backlog.last
-        while job != NULL and not job.settled:
-            job_settle(&self.jobs, job)
-            job = job.previous
-
     # --- Python's part ------------------------------------------------------------------------------------------------------------------
-
-    cdef int ask(self, Job* job, int64_t now) noexcept with gil:
-        """The index of the idle worker that `choose` picks, or -1."""
-        cdef Worker* worker = self.workers.ranks[0].first
-        cdef Message message
-        cdef int index
-        try:
-            self.asking = True
-            heartbeats = []
-            while worker != NULL:
-                heartbeats.append(PyBytes_FromStringAndSize(data_of(&worker.heartbeat), size_of(&worker.heartbeat)))
-                worker = worker.next
-            frames = []
-            for index in range(1, job.frames.size):
-                zmq.msg_init(&message)
-                zmq.msg_copy(&message, frame(&job.frames, index))
-                frames.append(Frame.take(&message))
-            choice = self.choose(heartbeats, frames)
-            if choice is None:
-                return -1
-            index = operator.index(choice)
-            if 0 <= index < len(heartbeats):
-                return index
-            raise ValueError(f"choose returns the index of one of {len(heartbeats)} heartbeats or None, not {choice!r}")
-        except KeyboardInterrupt:
-            PyErr_SetInterrupt()  # for whoever waits for it
-            return 0
-        except BaseException:
-            if now - self.logged_at >= LOG_US:
-                logger.exception("choose failed, the first idle worker is taken; %d such failures were not logged", self.unlogged)
-                self.logged_at = now
-                self.unlogged = 0
-            else:
-                self.unlogged += 1
-            return 0
-        finally:
-            self.asking = False
 
     cdef void log_poison(self, uint64_t life, uint64_t key) noexcept with gil:
         logger.error(
@@ -825,7 +593,7 @@ cdef class Balancer:
         )
 
     cdef int64_t clock(self, object now) except? -1:
-        if self.asking:
+        if self.choice is not None and self.choice.asking:
             raise RuntimeError("a balancer can't be used from within its own choose function")
         return now_us() if now is None else now
 
@@ -871,6 +639,10 @@ cdef class Balancer:
             close_all(&parts)
         return {TO_WORKER: "worker", TO_UPSTREAM: "upstream", TO_SESSIONS: "sessions"}[kind], frames
 
+    @property
+    def choose(self):
+        return None if self.choice is None else self.choice.function
+
     def __len__(self):
         return self.pending()
 
@@ -891,12 +663,13 @@ cdef class Balancer:
             "unknown": count.unknown,
             "late": count.late,
             "lost": count.lost,
-            "backlog": self.backlog.count + self.declined.count,
+            "backlog": queued(&self.jobs),
             "held": self.held,
             "queued_bytes": self.jobs.size,
             "workers": self.known,
             "idle": self.workers.ranks[0].count,
             "busy": self.known - self.workers.ranks[0].count,
             "service_us": round(self.service if self.service >= 0 else self.turnaround if self.turnaround >= 0 else 0, 1),
+            "wait_us": self.expected_wait(),
             "window": self.limit if self.limit < self.max_window else self.max_window,
         }

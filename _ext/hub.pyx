@@ -288,8 +288,7 @@ cdef class Hub:
                     break
                 if kind == TO_WORKER:
                     if send(self.downstreams[stage], &parts) != 1:
-                        (<Balancer>self.stages[stage]).lost(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), now)
-                        close_all(&parts)
+                        (<Balancer>self.stages[stage]).unsent(&parts, now)
                 elif kind == TO_UPSTREAM and self.upstreams[stage] != NULL:
                     if send(self.upstreams[stage], &parts) != 1:
                         close_all(&parts)  # whoever had asked is gone

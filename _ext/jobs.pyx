@@ -5,12 +5,12 @@ queued or held it also stands in a hash table, by the server's life and its key,
 needn't be unique: servers without our extension have no life, and a job that its worker forwards to the very same stage is there twice for a
 moment. So look-ups say whose job they mean.
 
-Most jobs leave with the round in which they came. What waits only for those that stay is done late, when the round is over, by `job_settle`: the
+Most jobs leave with the round in which they came. What waits only for those that stay is done late, when the round is over, by `settle`: the
 deadline goes into a heap, and small frames are copied, as a small frame that came over a connection pins the 8 KiB block that it was read with.
 """
 
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from prime_server._ext.info cimport FLAG_IDEMPOTENT, FLAG_RETRYABLE, key_of
 from prime_server._ext.libzmq cimport copy_in, close_all, data_of, frame, size_of, zmq
@@ -24,18 +24,16 @@ cdef enum:
 
 
 cdef int jobs_start(Jobs* jobs, uint64_t seed) noexcept nogil:
-    jobs.heap = NULL
-    jobs.heap_size = 0
-    jobs.heap_capacity = 0
-    jobs.spare = NULL
-    jobs.spares = 0
-    jobs.size = 0
+    memset(jobs, 0, sizeof(Jobs))
     jobs.seed = seed
     return table_start(&jobs.table)
 
 
 cdef void jobs_end(Jobs* jobs) noexcept nogil:
     cdef Job* job
+    free_all(jobs, &jobs.backlog)
+    free_all(jobs, &jobs.declined)
+    free_all(jobs, &jobs.refusals)
     while jobs.spare != NULL:
         job = jobs.spare
         jobs.spare = job.next
@@ -91,6 +89,14 @@ cdef void job_free(Jobs* jobs, Job* job) noexcept nogil:
     jobs.spares += 1
 
 
+cdef void free_all(Jobs* jobs, JobList* these) noexcept nogil:
+    cdef Job* job
+    while these.first != NULL:
+        job = these.first
+        unlink(these, job)
+        job_free(jobs, job)
+
+
 cdef int job_enter(Jobs* jobs, Job* job) noexcept nogil:
     if table_put(&jobs.table, job.hash, job) != 0:
         return -1
@@ -101,7 +107,8 @@ cdef int job_enter(Jobs* jobs, Job* job) noexcept nogil:
 cdef void job_leave(Jobs* jobs, Job* job) noexcept nogil:
     table_remove(&jobs.table, job.hash, job)
     jobs.size -= job.size
-    job_unsettle(jobs, job)
+    if job.slot:
+        heap_remove(jobs, job)
 
 
 cdef Job* job_held(const Jobs* jobs, uint64_t life, uint64_t key, const void* holder) noexcept nogil:
@@ -115,6 +122,7 @@ cdef Job* job_held(const Jobs* jobs, uint64_t life, uint64_t key, const void* ho
 
 
 cdef bint job_known(const Jobs* jobs, const Job* job) noexcept nogil:
+    # What has no life has no name that holds over several servers.
     cdef size_t step = 0
     cdef Job* other
     if not job.info.extended:
@@ -137,6 +145,21 @@ cdef Job* job_named(const Jobs* jobs, uint64_t life, uint64_t key) noexcept nogi
             return job
 
 
+cdef void drop_payload(Jobs* jobs, Job* job) noexcept nogil:
+    """`jobs` counts the bytes of what is in its table only: to be called while the job is not in it."""
+    cdef Message info
+    if job.frames.size > 1:
+        memcpy(&info, frame(&job.frames, 0), sizeof(Message))
+        zmq.msg_init(frame(&job.frames, 0))
+        close_all(&job.frames)
+        job.frames.size = 1
+        memcpy(frame(&job.frames, 0), &info, sizeof(Message))
+    job.size = size_of(frame(&job.frames, 0))
+
+
+# --- the backlog ------------------------------------------------------------------------------------------------------------------------
+
+
 cdef void job_settle(Jobs* jobs, Job* job) noexcept nogil:
     cdef Message copy
     cdef Message* original
@@ -152,21 +175,37 @@ cdef void job_settle(Jobs* jobs, Job* job) noexcept nogil:
         heap_push(jobs, job)
 
 
-cdef void job_unsettle(Jobs* jobs, Job* job) noexcept nogil:
+cdef void settle(Jobs* jobs) noexcept nogil:
+    # Those that have not been settled came last.
+    cdef Job* job = jobs.backlog.last
+    while job != NULL and not job.settled:
+        job_settle(jobs, job)
+        job = job.previous
+
+
+cdef void requeue(Jobs* jobs, Job* job) noexcept nogil:
+    job_settle(jobs, job)
+    prepend(&jobs.backlog, job, QUEUED)
+
+
+cdef void dequeue(Jobs* jobs, Job* job) noexcept nogil:
+    unlink(&jobs.backlog if job.place == QUEUED else &jobs.declined, job)
     if job.slot:
         heap_remove(jobs, job)
 
 
-cdef void drop_payload(Jobs* jobs, Job* job) noexcept nogil:
-    """`jobs` counts the bytes of what is in its table only: to be called while the job is not in it."""
-    cdef Message info
-    if job.frames.size > 1:
-        memcpy(&info, frame(&job.frames, 0), sizeof(Message))
-        zmq.msg_init(frame(&job.frames, 0))
-        close_all(&job.frames)
-        job.frames.size = 1
-        memcpy(frame(&job.frames, 0), &info, sizeof(Message))
-    job.size = size_of(frame(&job.frames, 0))
+cdef void decline(Jobs* jobs, Job* job) noexcept nogil:
+    unlink(&jobs.backlog, job)
+    append(&jobs.declined, job, DECLINED)
+    job_settle(jobs, job)
+
+
+cdef void reconsider(Jobs* jobs) noexcept nogil:
+    cdef Job* job
+    while jobs.declined.last != NULL:
+        job = jobs.declined.last
+        unlink(&jobs.declined, job)
+        prepend(&jobs.backlog, job, QUEUED)
 
 
 # --- a binary heap whose members know where they stand ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ A worker that was lost is remembered for a moment: what it had sent before may b
 """
 
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from prime_server._ext.libzmq cimport copy_in, data_of, size_of, zmq
 from prime_server._ext.table cimport hash_of, table_end, table_next, table_put, table_remove, table_start
@@ -135,81 +135,3 @@ cdef void worker_gone(Workers* workers, Worker* worker, int64_t now) noexcept no
     link_last(&workers.gone, worker)
     if workers.gone.count > MOST_GONE:
         worker_free(workers, workers.gone.first)
-
-
-# --- a bounded set of routing ids -------------------------------------------------------------------------------------------------------
-
-
-cdef int peers_start(Peers* peers, size_t most, uint64_t seed) noexcept nogil:
-    peers.first = NULL
-    peers.last = NULL
-    peers.seed = seed
-    peers.most = most
-    return table_start(&peers.table)
-
-
-cdef void peers_end(Peers* peers) noexcept nogil:
-    cdef Peer* peer
-    while peers.first != NULL:
-        peer = peers.first
-        peers.first = peer.next
-        free(peer)
-    table_end(&peers.table)
-
-
-cdef inline bint is_peer(const Peer* peer, const char* id, size_t size) noexcept nogil:
-    return peer != NULL and peer.size == size and memcmp(peer.id, id, size) == 0
-
-
-cdef inline void take_out(Peers* peers, Peer* peer) noexcept nogil:
-    if peer.previous != NULL:
-        peer.previous.next = peer.next
-    else:
-        peers.first = peer.next
-    if peer.next != NULL:
-        peer.next.previous = peer.previous
-    else:
-        peers.last = peer.previous
-
-
-cdef inline void put_first(Peers* peers, Peer* peer) noexcept nogil:
-    peer.previous = NULL
-    peer.next = peers.first
-    if peers.first != NULL:
-        peers.first.previous = peer
-    else:
-        peers.last = peer
-    peers.first = peer
-
-
-cdef bint peer_is_new(Peers* peers, const char* id, size_t size) noexcept nogil:
-    cdef size_t step = 0
-    cdef uint64_t hash
-    cdef Peer* peer
-    if size > MAX_ID or is_peer(peers.first, id, size):
-        return False
-    hash = hash_of(id, size, peers.seed)
-    while True:
-        peer = <Peer*>table_next(&peers.table, hash, &step)
-        if peer == NULL:
-            break
-        if is_peer(peer, id, size):
-            take_out(peers, peer)
-            put_first(peers, peer)
-            return False
-    if peers.table.count >= peers.most:
-        peer = peers.last
-        take_out(peers, peer)
-        table_remove(&peers.table, peer.hash, peer)
-    else:
-        peer = <Peer*>malloc(sizeof(Peer))
-        if peer == NULL:
-            return False
-    peer.hash = hash
-    peer.size = size
-    memcpy(peer.id, id, size)
-    if table_put(&peers.table, hash, peer) != 0:
-        free(peer)
-        return False
-    put_first(peers, peer)
-    return True

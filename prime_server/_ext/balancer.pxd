@@ -3,20 +3,17 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 
+from prime_server._ext.choice cimport Choice
+from prime_server._ext.greetings cimport Greetings
 from prime_server._ext.info cimport Report
-from prime_server._ext.jobs cimport Job, JobList, Jobs
-from prime_server._ext.libzmq cimport Message, Multipart
-from prime_server._ext.workers cimport Peers, Worker, Workers
+from prime_server._ext.jobs cimport Job, Jobs
+from prime_server._ext.libzmq cimport Multipart
+from prime_server._ext.workers cimport Worker, Workers
 
 cdef enum:
     TO_WORKER = 1      # [routing id][info][payload…], or [routing id][hello]: for the downstream ROUTER
     TO_UPSTREAM = 2    # [routing id][info: refusal], or [routing id][hello]: for the upstream ROUTER
     TO_SESSIONS = 3    # [info: refusal]: the job had come from the sessions hosted beside it
-
-cdef struct Hello:
-    Hello* next
-    int kind           # TO_WORKER, TO_UPSTREAM
-    Message id         # owned
 
 cdef struct Counters:  # see Balancer.stats
     uint64_t received
@@ -39,30 +36,21 @@ cdef struct Counters:  # see Balancer.stats
 
 cdef class Balancer:
     cdef readonly uint64_t life
-    cdef readonly object choose
+    cdef Choice choice     # None without a `choose` function
     cdef size_t max_backlog
     cdef size_t max_queued_bytes
     cdef int max_attempts
     cdef int max_window
     cdef int64_t window_us
     cdef Jobs jobs
-    cdef JobList backlog
-    cdef JobList declined  # their place is before the backlog
-    cdef JobList refusals
     cdef Workers workers
-    cdef Peers peers
-    cdef Hello* first_hello
-    cdef Hello* last_hello
-    cdef size_t hellos
+    cdef Greetings greetings
     cdef size_t held
     cdef size_t known      # workers that aren't gone
-    cdef double service    # us, recent mean of what workers report; -1: none has yet
-    cdef double turnaround # us, recent mean from giving a job to hearing that it is finished; -1: none is yet
+    cdef double service     # us, recent mean of what workers report; -1: none has yet
+    cdef double turnaround  # us, recent mean from giving a job to hearing that it is finished; -1: none is yet
     cdef int limit         # jobs that a worker may hold at this service time
     cdef int64_t declined_at
-    cdef int64_t logged_at
-    cdef uint64_t unlogged
-    cdef bint asking
     cdef Counters count
 
     # The job [info][payload…] of an upstream peer (routing id), or of the sessions hosted beside it (no id). Consumed. 0, -1: malformed, dropped.
@@ -81,29 +69,23 @@ cdef class Balancer:
     cdef int take(self, Multipart* into, int64_t now) noexcept nogil
     # Jobs that are queued here or with workers.
     cdef size_t pending(self) noexcept nogil
+    # How long a job that came now would wait for a worker, as far as can be told: us.
+    cdef int64_t expected_wait(self) noexcept nogil
 
     # --- its own
-    cdef void free_all(self, JobList* jobs) noexcept nogil
-    cdef void greet(self, int kind, const char* id, size_t size) noexcept nogil
-    cdef void dequeue(self, Job* job) noexcept nogil
-    cdef void requeue(self, Job* job) noexcept nogil
     cdef void refuse(self, Job* job, int status) noexcept nogil
     cdef void let_go(self, Job* job, Worker* worker) noexcept nogil
     cdef void finish(self, Job* job, Worker* worker, int64_t now) noexcept nogil
-    cdef void strike(self, Job* job, int64_t now) noexcept nogil
+    cdef void strike(self, Job* job) noexcept nogil
     cdef void forget(self, Worker* worker) noexcept nogil
     cdef void rank(self, Worker* worker) noexcept nogil
     cdef void heard_plain(self, Worker* worker, int64_t now) noexcept nogil
     cdef void heard_report(self, Worker* worker, const Report* report, int64_t now) noexcept nogil
     cdef void heard_late(self, Worker* worker, const Report* report) noexcept nogil
     cdef void learn(self, const Report* report) noexcept nogil
-    cdef void ask_again(self) noexcept nogil
     cdef Worker* pick(self, Job* job, int64_t now) noexcept nogil
     cdef Worker* chosen(self, Job* job, int64_t now) noexcept nogil
     cdef int give(self, Job* job, Worker* worker, Multipart* into, int64_t now) noexcept nogil
-    cdef int take_hello(self, Multipart* into) noexcept nogil
     cdef int take_refusal(self, Multipart* into, int64_t now) noexcept nogil
-    cdef void settle(self) noexcept nogil
-    cdef int ask(self, Job* job, int64_t now) noexcept with gil
     cdef void log_poison(self, uint64_t life, uint64_t key) noexcept with gil
     cdef int64_t clock(self, object now) except? -1

@@ -14,7 +14,7 @@ class Balancer:
     clock; `now` is the current time unless it is given. It is not thread-safe, but for `stats`.
 
     `max_backlog` is the number of jobs that may wait here, `max_queued_bytes` bounds the bytes of all jobs that wait here or are with workers: what is over
-    it is refused with 503, except that a single job is always taken. A job is given to at most `max_attempts` workers that die of it (and, whatever is
+    it is refused with 503, except that a single job is always taken. So is what would have to wait longer than until its deadline. A job is given to at most `max_attempts` workers that die of it (and, whatever is
     set here, to no third one). `max_window` bounds the jobs that a worker holds, 1 for none behind a running one; `window_us` is how long a job may be
     expected to wait behind others at a worker. `life` is this proxy's 64-bit number, random by default.
 
@@ -63,7 +63,7 @@ class Balancer:
         that were lost or leaving, `lost` workers.
 
         Now: jobs in the `backlog`, `held` by workers, `queued_bytes` of both, `workers`, of which `idle` and `busy`, `service_us` (recent mean
-        service time, µs), `window` (jobs that a worker of ours may hold at this service time).
+        service time, µs), `wait_us` (how long a job that came now would wait), `window` (jobs that a worker of ours may hold at this service time).
 
         Every job received is in the end finished, cancelled or refused.
         """

@@ -1,4 +1,4 @@
-"""The jobs in a balancer: their memory, the lists that they stand in, and finding them by key or by deadline."""
+"""The jobs in a balancer: their memory, the backlog, and finding them by key or by deadline."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
@@ -20,7 +20,7 @@ cdef struct Job:
     int place
     int status             # of its refusal
     void* holder           # the Worker that has it, NULL otherwise; not owned
-    uint64_t holder_serial # of the worker that has or had it, 0: none yet
+    uint64_t holder_serial  # of the worker that has or had it, 0: none yet
     Multipart frames       # owned, as they came: [info][payload…]
     Message sender         # owned, always initialised: the upstream peer's routing id, empty when it came from the sessions hosted beside
     Info info              # as it came
@@ -43,6 +43,9 @@ cdef struct JobList:
     size_t count
 
 cdef struct Jobs:
+    JobList backlog        # owned, as the other lists: next in line first
+    JobList declined       # their place in line is before the backlog
+    JobList refusals
     Table table            # of all jobs that are queued or held
     Job** heap             # owned: the queued ones that have a deadline, the earliest first
     size_t heap_size
@@ -89,25 +92,40 @@ cdef inline void unlink(JobList* jobs, Job* job) noexcept nogil:
     jobs.count -= 1
 
 cdef int jobs_start(Jobs* jobs, uint64_t seed) noexcept nogil
-# The lists must have been emptied with `job_free`.
+# Those that workers hold must have been freed.
 cdef void jobs_end(Jobs* jobs) noexcept nogil
-# A job that takes over the frames, with nothing else set but what follows from them and `info`. NULL without memory, the frames are untouched.
+
+# A job that takes over the frames, in no list and not in the table. NULL without memory, the frames are untouched then.
 cdef Job* job_new(Jobs* jobs, Multipart* frames, const Info* info) noexcept nogil
+# Of a job that is in no list and not in the table.
 cdef void job_free(Jobs* jobs, Job* job) noexcept nogil
-# Into the table, out of table and heap.
+cdef void free_all(Jobs* jobs, JobList* these) noexcept nogil
+# Into the table, and out of table and heap.
 cdef int job_enter(Jobs* jobs, Job* job) noexcept nogil
 cdef void job_leave(Jobs* jobs, Job* job) noexcept nogil
-# The job of that name that `holder` has (NULL: none has it), or NULL.
-cdef Job* job_held(const Jobs* jobs, uint64_t life, uint64_t key, const void* holder) noexcept nogil
-# The same job has come already: same name, same hop. What has no life has no name that holds over several servers.
-cdef bint job_known(const Jobs* jobs, const Job* job) noexcept nogil
-# A job of that name that isn't cancelled, or NULL.
-cdef Job* job_named(const Jobs* jobs, uint64_t life, uint64_t key) noexcept nogil
-# Copies the small frames, and takes note of the deadline.
-cdef void job_settle(Jobs* jobs, Job* job) noexcept nogil
-cdef void job_unsettle(Jobs* jobs, Job* job) noexcept nogil
-# The job with the earliest deadline of those that are settled, or NULL.
-cdef inline Job* earliest(const Jobs* jobs) noexcept nogil:
-    return jobs.heap[0] if jobs.heap_size else NULL
 # Closes all frames but the info.
 cdef void drop_payload(Jobs* jobs, Job* job) noexcept nogil
+
+# The job of that name that `holder` has (NULL: that none has), or NULL.
+cdef Job* job_held(const Jobs* jobs, uint64_t life, uint64_t key, const void* holder) noexcept nogil
+# A job of that name that isn't cancelled, or NULL.
+cdef Job* job_named(const Jobs* jobs, uint64_t life, uint64_t key) noexcept nogil
+# Whether the same job has come already: same name, same hop.
+cdef bint job_known(const Jobs* jobs, const Job* job) noexcept nogil
+
+# To the front of the backlog, of a job that stands in no list.
+cdef void requeue(Jobs* jobs, Job* job) noexcept nogil
+# Out of the backlog, or the declined ones.
+cdef void dequeue(Jobs* jobs, Job* job) noexcept nogil
+# From the backlog to the declined ones, and all of them back.
+cdef void decline(Jobs* jobs, Job* job) noexcept nogil
+cdef void reconsider(Jobs* jobs) noexcept nogil
+# A round is over: what is still queued waits.
+cdef void settle(Jobs* jobs) noexcept nogil
+
+cdef inline size_t queued(const Jobs* jobs) noexcept nogil:
+    return jobs.backlog.count + jobs.declined.count
+
+cdef inline Job* earliest(const Jobs* jobs) noexcept nogil:
+    """The settled job with the earliest deadline, or NULL."""
+    return jobs.heap[0] if jobs.heap_size else NULL

@@ -1,4 +1,4 @@
-"""The workers that a balancer knows, by routing id and by how much they hold; and the upstream peers that it has greeted."""
+"""The workers that a balancer knows, by routing id and by how much they hold."""
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
@@ -47,8 +47,8 @@ cdef struct Workers:
     uint64_t seed
 
 cdef inline int lowest(const Workers* workers) noexcept nogil:
-    """The rank of the least loaded available worker, or -1."""
-    return lowest_bit(workers.ranked) if workers.ranked else -1
+    """The rank of the least loaded available worker; MOST_HELD: none is available."""
+    return lowest_bit(workers.ranked) if workers.ranked else MOST_HELD
 
 cdef extern from * nogil:
     """
@@ -67,24 +67,3 @@ cdef void worker_free(Workers* workers, Worker* worker) noexcept nogil
 cdef bint worker_rank(Workers* workers, Worker* worker) noexcept nogil
 # Moves it to the gone, of which the longest gone are forgotten when there are many.
 cdef void worker_gone(Workers* workers, Worker* worker, int64_t now) noexcept nogil
-
-# --- a bounded set of routing ids, the least recently used one makes room ---------------------------------------------------------------
-
-cdef struct Peer:
-    Peer* next
-    Peer* previous
-    uint64_t hash
-    size_t size
-    char id[MAX_ID]
-
-cdef struct Peers:
-    Table table
-    Peer* first            # owned, all of them; the most recently used one
-    Peer* last
-    uint64_t seed
-    size_t most
-
-cdef int peers_start(Peers* peers, size_t most, uint64_t seed) noexcept nogil
-cdef void peers_end(Peers* peers) noexcept nogil
-# True: it was not among them, and is now.
-cdef bint peer_is_new(Peers* peers, const char* id, size_t size) noexcept nogil

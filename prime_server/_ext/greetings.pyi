@@ -1,0 +1,1 @@
+"""Who has been told that this proxy speaks our extension; nothing here for Python."""

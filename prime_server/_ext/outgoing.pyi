@@ -1,0 +1,1 @@
+"""The messages that a balancer sends; nothing here for Python."""

@@ -1,0 +1,46 @@
+"""`prime_echod`: answers a request with what it says. The pipeline with no work in it."""
+
+import click
+
+from prime_server.commands import cli
+from prime_server.echo import echo
+from prime_server.limits import Limits
+from prime_server.run import run_threads
+
+
+@click.command(
+    name="prime_echod",
+    context_settings=cli.CONTEXT,
+    epilog="""\b
+Examples:
+  prime_echod tcp://127.0.0.1:8003
+  prime_echod 'tcp://*:8003' 4 --log none
+  curl -d 'anyone there?' http://127.0.0.1:8003/""",
+)
+@cli.listen_argument
+@cli.workers_argument(default=1)
+@cli.drain_argument
+@cli.serving_options()
+def command(listen: str, workers: int, drain_seconds: float, timeout: float, max_request: int, log: str) -> None:
+    """Answer every HTTP request on LISTEN with its body, or with its target where it has none.
+
+    LISTEN is tcp://HOST:PORT (HOST may be *, PORT 0 for a free one) or unix:PATH, WORKERS the number of worker threads, DRAIN_SECONDS how long
+    requests in flight may take after SIGTERM.
+    """
+    run_threads(
+        listen,
+        [echo],
+        workers,
+        drain_seconds=drain_seconds,
+        limits=Limits(request_timeout=timeout, max_request=max_request),
+        log=cli.log_of(log),
+        on_ready=cli.say_ready("/echo"),
+    )
+
+
+def main() -> None:
+    cli.run(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The commands' arguments: what is taken, and that a mistake is one clear line and exit status 2."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import command_path
+
+from prime_server.commands import cli, prime_serverd
+
+COMMANDS = ("prime_serverd", "prime_echod", "prime_filed")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("as_module", [False, True])
+def test_help_has_examples(command: str, as_module: bool) -> None:
+    start = [sys.executable, "-m", f"prime_server.commands.{command}"] if as_module else [command_path(command)]
+    shown = run(*start, "--help")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith(f"Usage: {command} ")
+    assert "  Examples:\n" in shown.stdout
+    assert f"\n    {command} " in shown.stdout
+    assert shown.stderr == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_version(command: str) -> None:
+    shown = run(command_path(command), "--version")
+    assert (shown.returncode, shown.stdout.split()[-1]) == (0, "0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("prime_serverd", "Missing argument"),
+        ("prime_serverd nonsense", "'nonsense'"),
+        ("prime_serverd 0", "'0'"),
+        ("prime_serverd 1.5", "'1.5'"),
+        ("prime_serverd -- -5", "'-5'"),
+        ("prime_serverd 5,", "'5,'"),
+        ("prime_serverd 5,x", "'5,x'"),
+        ("prime_serverd 9,5", "FROM"),
+        ("prime_serverd 1,2,3", "'1,2,3'"),
+        ("prime_serverd ٣", "'٣'"),
+        ("prime_serverd 1,99999999999999999999", "at most"),
+        ("prime_serverd tcp://", "tcp://"),
+        ("prime_serverd tcp://127.0.0.1", "tcp://127.0.0.1:8002"),
+        ("prime_serverd tcp://127.0.0.1:65536", "65536"),
+        ("prime_serverd tcp://127.0.0.1:http", "http"),
+        ("prime_serverd http://127.0.0.1:8002", "http://127.0.0.1:8002"),
+        ("prime_serverd udp://127.0.0.1:8002", "udp"),
+        ("prime_serverd unix:", "unix:"),
+        ("prime_serverd 100 none", "'none'"),
+        ("prime_serverd 100 0", "'0'"),
+        ("prime_serverd 100 -1", "-1"),
+        ("prime_serverd 100 4 soon", "'soon'"),
+        ("prime_serverd 100 4 nan", "'nan'"),
+        ("prime_serverd 100 4 inf", "'inf'"),
+        ("prime_serverd 100 4 10 health", "/health"),
+        ("prime_serverd 100 4 10 /health more", "more"),
+        ("prime_serverd 100 --timeout=-1", "'-1'"),
+        ("prime_serverd 100 --max-request 1T", "'1T'"),
+        ("prime_serverd 100 --max-request 0", "'0'"),
+        ("prime_serverd 100 --nonsense", "--nonsense"),
+        ("prime_echod 8002", "'8002'"),
+        ("prime_echod tcp://127.0.0.1:0 many", "'many'"),
+        ("prime_filed tcp://127.0.0.1:0 /does/not/exist", "/does/not/exist"),
+        ("prime_filed tcp://127.0.0.1:0 /dev/null", "/dev/null"),
+        ("prime_filed tcp://127.0.0.1:0 / 10 health", "'health'"),
+    ],
+)
+def test_mistakes(command: str, says: str, capfd: pytest.CaptureFixture[str]) -> None:
+    name, *arguments = command.split()
+    module = __import__(f"prime_server.commands.{name}", fromlist=["command"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(module.command, arguments)
+    shown = capfd.readouterr()
+    assert ended.value.code == 2
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert shown.err.startswith(f"{name}: ")
+    assert says in shown.err
+    assert f"{name} --help" in shown.err
+
+
+def test_a_mistake_ends_the_process_with_status_2() -> None:
+    shown = run(command_path("prime_serverd"), "tcp://nowhere")
+    assert (shown.returncode, shown.stdout, shown.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("tcp://127.0.0.1:8002", "tcp://127.0.0.1:8002"),
+        ("tcp://*:0", "tcp://*:0"),
+        ("tcp://[::1]:8002", "tcp://[::1]:8002"),
+        ("tcp://localhost:8002", "tcp://localhost:8002"),
+        ("unix:/tmp/x", "unix:/tmp/x"),
+        ("1", range(3, 5, 2)),
+        ("1000000", range(3, 2_000_003, 2)),
+        ("5,5", range(5, 6, 2)),
+        ("4,4", range(5, 5, 2)),
+        ("4,9", range(5, 10, 2)),
+        ("100000000000000,100000000008000", range(10**14 + 1, 10**14 + 8001, 2)),
+        (f"{10**40},{10**40 + 10}", range(10**40 + 1, 10**40 + 11, 2)),
+    ],
+)
+def test_targets(text: str, target: str | range) -> None:
+    assert prime_serverd.read_target(text) == target
+
+
+@pytest.mark.parametrize(
+    ("numbers", "size"),
+    [(range(3, 5, 2), 1), (range(5, 5, 2), 0), (range(10**30 + 1, 10**30 + 8001, 2), 4000), (range(3, 3), 0)],
+)
+def test_sizes_of_ranges(numbers: range, size: int) -> None:
+    assert prime_serverd.size_of(numbers) == size
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("2.5", 2.5), ("28,1", 29.0)])
+def test_drain_times(text: str, seconds: float) -> None:
+    assert cli.read_drain(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "size"), [("1", 1), ("1048576", 1 << 20), ("64K", 1 << 16), ("10m", 10 << 20), ("1GiB", 1 << 30), ("2kB", 2048)])
+def test_sizes(text: str, size: int) -> None:
+    assert cli.read_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        ("tcp://127.0.0.1:8002", "curl 'http://127.0.0.1:8002/x?y'"),
+        ("tcp://0.0.0.0:8002", "curl 'http://127.0.0.1:8002/x?y'"),
+        ("tcp://[::]:8002", "curl 'http://[::1]:8002/x?y'"),
+        ("unix:/tmp/s", "curl --unix-socket /tmp/s 'http://localhost/x?y'"),
+    ],
+)
+def test_the_line_to_try(endpoint: str, line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    cli.say_ready("/x?y")(endpoint)
+    assert capfd.readouterr().err == f"listening on {endpoint}, try: {line}\n"

@@ -1,0 +1,120 @@
+"""`prime_server run`: one's own functions behind HTTP, each stage in processes of its own."""
+
+import re
+from typing import Any
+
+import click
+
+from prime_server.application import ApplicationError
+from prime_server.commands import cli
+from prime_server.limits import Limits
+from prime_server.supervisor import run_processes
+
+APPLICATION_FAILED = 4  # exit status
+
+
+class _Run(click.Command):
+    """`--workers 4 2` takes a number for each stage, as `--workers 4,2` does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        joined: list[str] = []
+        rest = list(args)
+        while rest:
+            word = rest.pop(0)
+            if word == "--workers" and rest:
+                numbers = [rest.pop(0)]
+                while rest and re.fullmatch(r"\d+", rest[0]):
+                    numbers.append(rest.pop(0))
+                word = f"--workers={','.join(numbers)}"
+            joined.append(word)
+        return super().parse_args(ctx, joined)
+
+
+def read_numbers(text: str) -> list[int]:
+    return [cli.read_workers(number) for number in text.split(",")]
+
+
+def read_window(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}", text) or not 1 <= int(text) <= 1024:
+        raise ValueError(f"{text!r} is no window; it should be a whole number in 1…1024")
+    return int(text)
+
+
+@click.group(name="prime_server", context_settings=cli.CONTEXT)
+@click.version_option(package_name="prime-server")
+def command() -> None:
+    """Put slow Python functions behind HTTP, without short jobs waiting behind long ones."""
+
+
+@command.command(
+    name="run",
+    cls=_Run,
+    context_settings=cli.CONTEXT,
+    epilog="""\b
+Examples:
+  prime_server run app:work
+  prime_server run app:work --listen tcp://127.0.0.1:8002 --workers 8
+  prime_server run app:parse app:compute --workers 1 8 --health /health --log -
+  curl 'http://127.0.0.1:8002/?possible_prime=97'""",
+)
+@click.argument("applications", metavar="MODULE:FUNCTION...", nargs=-1, required=True)
+@click.option(
+    "--listen", metavar="ENDPOINT", default="tcp://127.0.0.1:8002", show_default=True, callback=cli.read_by(cli.read_endpoint),
+    help="tcp://HOST:PORT or unix:PATH.",
+)  # fmt: skip
+@click.option(
+    "--workers", metavar="N [N ...]", default="1", show_default=True, callback=cli.read_by(read_numbers),
+    help="Processes: for each stage, or one number for all.",
+)  # fmt: skip
+@click.option("--health", "health_check", metavar="PATH", callback=cli.read_by(cli.read_health), help="Path of the health check.")
+@click.option(
+    "--drain", "drain_seconds", metavar="SECONDS", default="10", show_default=True, callback=cli.read_by(cli.read_drain),
+    help="How long requests in flight may take after SIGTERM.",
+)  # fmt: skip
+@click.option(
+    "--window", metavar="N", default="64", show_default=True, callback=cli.read_by(read_window),
+    help="Most jobs that a worker may be given ahead, where they are far shorter than the way to it; 1 for none.",
+)  # fmt: skip
+@cli.serving_options(log="none")
+def run(
+    applications: tuple[str, ...],
+    listen: str,
+    workers: list[int],
+    health_check: str | None,
+    drain_seconds: float,
+    window: int,
+    timeout: float,
+    max_request: int,
+    log: str,
+) -> int:
+    """Serve the pipeline of the functions MODULE:FUNCTION, in this order, each in worker processes of its own.
+
+    A function takes a job and returns a prime_server.Response, or job.forward(...) to hand it on to the next. A worker process that dies is started
+    again. SIGTERM or Ctrl-C drains and ends all, a second one ends all at once. Exit status 4: a function can't be imported or isn't callable.
+    """
+    if len(workers) not in (1, len(applications)):
+        raise click.BadParameter(f"{len(applications)} stages take 1 or {len(applications)} numbers, not {len(workers)}", param_hint="'--workers'")
+    options: dict[str, Any] = {"limits": Limits(request_timeout=timeout, max_request=max_request), "log": cli.log_of(log)}
+    try:
+        run_processes(
+            listen,
+            applications,
+            workers if len(workers) == len(applications) else workers * len(applications),
+            drain_seconds=drain_seconds,
+            health_check=health_check,
+            window=window,
+            on_ready=cli.say_ready("/"),
+            **options,
+        )
+    except ApplicationError as error:
+        click.echo(f"prime_server: {error}", err=True)
+        return APPLICATION_FAILED
+    return 0
+
+
+def main() -> None:
+    cli.run(command)
+
+
+if __name__ == "__main__":
+    main()

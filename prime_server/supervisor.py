@@ -1,0 +1,355 @@
+"""A whole pipeline with its workers in processes: a hub in this process, and worker processes that are started again when they die.
+
+The parts talk over a private directory of ipc sockets. Each worker process is a `prime_workerd`, started fresh (never forked: a forked ZeroMQ
+context is broken), with one end of a socket pair as its lifeline: it says there whether its application could be loaded, and ends when the other end
+closes, so that nothing outlives this process whatever becomes of it.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from prime_server._ext.lifecycle import draining, quiesce
+from prime_server.application import ApplicationError
+from prime_server.hub import Hub, Log, Stage
+from prime_server.limits import Limits
+
+__all__ = ["Processes", "run_processes"]
+
+_logger = logging.getLogger("prime_server")
+
+PREFIX = "prime-server-"
+LOCK = "lock"
+FIRST_PAUSE = 0.1  # seconds before a worker that died is started again; doubled each time it dies young, up to the longest
+LONGEST_PAUSE = 10.0
+YOUNG = 10.0  # seconds a worker must have lived for its death not to count as one of a row
+KILL_AFTER = 1.0  # seconds a worker may take to leave once nothing is in flight any more
+
+
+@contextlib.contextmanager
+def private_directory() -> Iterator[Path]:
+    """A directory for sockets that only this user reaches, locked while it is in use. What dead processes have left behind is removed."""
+    base = Path(tempfile.gettempdir())
+    if len(os.fsencode(base)) > 60:  # a socket's path holds about a hundred bytes
+        base = Path("/tmp")
+    for left in base.glob(f"{PREFIX}*/{LOCK}"):
+        with contextlib.suppress(OSError), open(left, "rb") as lock:
+            if left.parent.stat().st_uid == os.getuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left.parent, ignore_errors=True)
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))  # mode 0700
+    try:
+        with open(directory / LOCK, "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Process:
+    """One place for a worker of one stage, and the process that fills it just now."""
+
+    def __init__(self, command: list[str], name: str) -> None:
+        self.command = command
+        self.name = name
+        self.popen: subprocess.Popen[bytes] | None = None
+        self.lifeline: socket.socket | None = None
+        self.said = b""
+        self.started = 0.0
+        self.pause = FIRST_PAUSE
+        self.start_at = 0.0
+
+    def start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # A session of its own: Ctrl-C in a terminal is for this process, which then lets the workers go in order.
+            self.popen = subprocess.Popen(
+                [*self.command, "--lifeline", str(theirs.fileno())], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
+            )
+        ours.setblocking(False)
+        self.lifeline = ours
+        self.said = b""
+        self.started = time.monotonic()
+
+    def end(self) -> int:
+        """Reaps a process that has closed its lifeline, and plans the next one. Returns the exit status, as `subprocess` gives it."""
+        assert self.popen is not None
+        assert self.lifeline is not None
+        self.lifeline.close()
+        try:
+            status = self.popen.wait(KILL_AFTER)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            status = self.popen.wait()
+        now = time.monotonic()
+        self.pause = FIRST_PAUSE if now - self.started >= YOUNG else min(2 * self.pause, LONGEST_PAUSE)
+        self.start_at = now + (0.0 if now - self.started >= YOUNG else self.pause)
+        self.popen = self.lifeline = None
+        return status
+
+
+class Processes:
+    """A server at `listen` and a pipeline behind it whose `stages` are applications (`module:function`), each in worker processes of its own.
+
+    `workers` is the number of processes of each stage, or one number for all. As a context manager it serves on a thread of its own; `endpoint` tells
+    where. Entering waits until every stage's application is loaded in its first process, and raises `ApplicationError` where one can't be.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        stages: Sequence[str],
+        workers: int | Sequence[int] = 1,
+        *,
+        drain_seconds: float = 10.0,
+        limits: Limits | None = None,
+        log: Log = None,
+        health_check: str | None = None,
+        window: int = 64,
+    ) -> None:
+        counts = [workers] * len(stages) if isinstance(workers, int) else list(workers)
+        if not stages:
+            raise ValueError("a pipeline has at least one stage")
+        if len(counts) != len(stages):
+            raise ValueError(f"{len(stages)} stages need as many numbers of workers, not {len(counts)}")
+        if any(count < 1 for count in counts):
+            raise ValueError(f"a stage has at least one worker, not {min(counts)}")
+        self._drain_seconds = drain_seconds
+        self._clean_up = contextlib.ExitStack()
+        self._selector = self._clean_up.enter_context(selectors.DefaultSelector())
+        self._wake, self._woken = socket.socketpair()
+        self._woken.setblocking(False)
+        self._clean_up.enter_context(self._wake)
+        self._clean_up.enter_context(self._woken)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._ending = False
+        self._places: list[_Process] = []
+        self._supervisor: threading.Thread | None = None
+        try:
+            directory = self._clean_up.enter_context(private_directory())
+            context: zmq.Context[Any] = zmq.Context()
+            self._clean_up.callback(context.destroy, linger=0)
+            ends = [(f"ipc://{directory}/{index}.up", f"ipc://{directory}/{index}.down") for index in range(len(stages))]
+            loopback, interrupt = f"ipc://{directory}/loopback", f"ipc://{directory}/interrupt"
+            self._hub = Hub(
+                context,
+                listen=listen,
+                loopback=loopback,
+                interrupt=interrupt,
+                stages=[Stage(up if index else None, down) for index, (up, down) in enumerate(ends)],
+                limits=limits,
+                log=log,
+                health_check=health_check,
+            )
+            self._clean_up.callback(self._hub.close)
+            for index, (stage, count) in enumerate(zip(stages, counts, strict=True)):
+                command = [sys.executable, "-m", "prime_server.commands.prime_workerd", ends[index][1]]
+                command += [ends[index + 1][0] if index + 1 < len(stages) else "-", loopback, interrupt, f"{drain_seconds:g}"]
+                command += ["--work", stage, "--window", str(window)]
+                self._places += [_Process(command, f"{stage} #{number + 1}") for number in range(count)]
+            self._first = [sum(counts[:index]) for index in range(len(counts))]
+        except BaseException:
+            self._clean_up.close()
+            raise
+
+    @property
+    def endpoint(self) -> str:
+        """Where web clients connect to."""
+        return self._hub.endpoint
+
+    @property
+    def pids(self) -> list[int]:
+        """The worker processes that live just now."""
+        return [place.popen.pid for place in self._places if place.popen is not None]
+
+    def stats(self) -> dict[str, Any]:
+        """The hub's counters (`Hub.stats`)."""
+        return self._hub.stats()
+
+    def serve(self) -> None:
+        """Serves until a signal ends it (see `quiesce`), and returns when all is answered and every process has left.
+
+        Raises `ApplicationError` before anything is served where an application can't be loaded.
+        """
+        try:
+            self._load()
+            hub = threading.Thread(target=self._run_hub, name="prime-hub")
+            hub.start()
+            try:
+                self._supervise()
+            finally:
+                self._hub.stop()
+                hub.join()
+        finally:
+            self._end_processes()
+            self._clean_up.close()
+
+    def stop(self) -> None:
+        """Ends `serve()` from any thread, as a signal does."""
+        self._hub.stop(self._drain_seconds)
+
+    def __enter__(self) -> Self:
+        loaded = threading.Event()
+        failed: list[BaseException] = []
+
+        def serve() -> None:
+            try:
+                self._loaded = loaded.set
+                self.serve()
+            except BaseException as error:  # told to the thread that waits
+                failed.append(error)
+            finally:
+                loaded.set()
+
+        self._supervisor = threading.Thread(target=serve, name="prime-supervisor")
+        self._supervisor.start()
+        loaded.wait()
+        if failed:
+            self._supervisor.join()
+            raise failed[0]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+        if self._supervisor is not None:
+            self._supervisor.join()
+
+    def _loaded(self) -> None:
+        """Called once every stage has a worker."""
+
+    def _run_hub(self) -> None:
+        try:
+            self._hub.serve()
+        finally:
+            self._ending = True
+            self._wake.send(b"x")
+
+    def _start(self, place: _Process) -> None:
+        place.start()
+        self._selector.register(place.lifeline, selectors.EVENT_READ, place)  # type: ignore[arg-type]
+
+    def _load(self) -> None:
+        """Starts the first process of each stage, waits until all have their application, then starts the others."""
+        waiting = {self._places[index] for index in self._first}
+        for place in self._places:
+            if place in waiting:
+                self._start(place)
+        while waiting and not draining():
+            for place, said in self._listen(0.2):
+                if said == b"ready\n":
+                    waiting.discard(place)
+                elif place in waiting:
+                    status = place.end()
+                    text = said.decode(errors="replace").strip()
+                    raise ApplicationError(text or f"{place.name}: its process ended with {_ending(status)} before it was ready")
+        for place in self._places:
+            if place.popen is None:
+                self._start(place)
+        self._loaded()
+
+    def _listen(self, timeout: float | None) -> list[tuple[_Process, bytes]]:
+        """What processes have said: `ready`, or their last words when they are gone."""
+        heard = []
+        for key, _ in self._selector.select(timeout):
+            place: _Process | None = key.data
+            if place is None:
+                with contextlib.suppress(BlockingIOError):
+                    self._woken.recv(1024)
+                continue
+            assert place.lifeline is not None
+            try:
+                said = place.lifeline.recv(65536)
+            except BlockingIOError:
+                continue
+            except OSError:
+                said = b""
+            place.said += said
+            if not said:
+                self._selector.unregister(place.lifeline)
+                heard.append((place, place.said))
+            elif place.said == b"ready\n":
+                heard.append((place, place.said))
+                place.said = b""
+        return heard
+
+    def _supervise(self) -> None:
+        while not self._ending:
+            pauses = [place.start_at - time.monotonic() for place in self._places if place.popen is None]
+            for place, said in self._listen(max(0.0, min(pauses)) if pauses else None):
+                if said == b"ready\n":
+                    continue
+                lived = time.monotonic() - place.started
+                status = place.end()
+                if not self._ending:
+                    _logger.warning(
+                        "worker %s ended with %s after %.1f s%s; it is started again in %.1f s",
+                        place.name, _ending(status), lived, f" ({said.decode(errors='replace').strip()})" if said else "",
+                        max(0.0, place.start_at - time.monotonic()),
+                    )  # fmt: skip
+            for place in self._places:
+                if place.popen is None and place.start_at <= time.monotonic() and not self._ending:
+                    self._start(place)
+
+    def _end_processes(self) -> None:
+        """Asks all to leave; whoever has not left in time is killed."""
+        living = [place for place in self._places if place.popen is not None]
+        for place in living:
+            with contextlib.suppress(ProcessLookupError):
+                place.popen.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+        until = time.monotonic() + KILL_AFTER
+        for place in living:
+            assert place.popen is not None
+            try:
+                place.popen.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _logger.warning("worker %s did not leave in %g s and is killed", place.name, KILL_AFTER)
+                place.popen.kill()
+                place.popen.wait()
+            if place.lifeline is not None:
+                place.lifeline.close()
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+def run_processes(
+    listen: str,
+    stages: Sequence[str],
+    workers: int | Sequence[int] = 1,
+    *,
+    drain_seconds: float = 10.0,
+    on_ready: Callable[[str], object] | None = None,
+    **options: Any,
+) -> None:
+    """Serves a pipeline with its workers in processes until SIGTERM or SIGINT, then drains and returns.
+
+    The arguments are those of `Processes`; `on_ready` is called with the endpoint once every stage's application is loaded. A second signal ends
+    the process at once, and its workers with it. Raises `ApplicationError` where an application can't be loaded.
+    """
+    quiesce(drain_seconds)
+    pipeline = Processes(listen, stages, workers, drain_seconds=drain_seconds, **options)
+    if on_ready is not None:
+        pipeline._loaded = lambda: on_ready(pipeline.endpoint)  # type: ignore[method-assign]
+    pipeline.serve()

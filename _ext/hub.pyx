@@ -152,6 +152,7 @@ cdef class Hub:
             hub_leaves()
             if self.edge is not None:
                 self.edge.close()
+                self.sessions.log.flush()
             self.running = False
 
     def stop(self, double drain_seconds=0.0):

@@ -91,7 +91,7 @@ def command(
 
 def count_primes(endpoint: str, numbers: range) -> int:
     """Asks a server about each of the numbers, with a bar on stderr where that is a terminal. Raises `ClickException` for an answer that is none."""
-    from prime_server import Request  # type: ignore[attr-defined]
+    from prime_server import Request
     from prime_server.client import Client  # type: ignore[import-not-found]
 
     found = 0

@@ -1,6 +1,9 @@
 """Endpoints as users write them, and the sockets behind them: public ones for web clients, ZeroMQ's between the parts."""
 
+import contextlib
 import errno
+import fcntl
+import ipaddress
 import os
 import re
 import socket
@@ -9,12 +12,16 @@ from typing import Any
 
 import zmq
 
-__all__ = ["listen", "name_of", "parse_listen", "zmq_socket"]
+from prime_server.errors import logger
+
+__all__ = ["check_internal", "listen", "name_of", "parse_listen", "zmq_socket"]
 
 BACKLOG = 4096  # connections that wait to be accepted; the kernel takes its own maximum when that is lower
 
 HEARTBEAT_MS = 1000  # ZMTP heartbeats between the parts: a stopped process or lost machine is noticed
 LINGER_MS = 1000  # for what was sent last, when a part leaves
+
+_MAX_PATH = 107  # bytes of a unix socket's path: `sun_path` on Linux, less its end
 
 _TCP = re.compile(r"tcp://(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>\d{1,5}|\*)", re.ASCII)
 
@@ -101,6 +108,94 @@ def name_of(listener: socket.socket) -> str:
     return f"tcp://{name[0]}:{name[1]}"
 
 
+def check_internal(endpoint: str, *, bind: bool) -> None:
+    """Whether processes can meet at an endpoint between the parts, and this one bind or connect to it. Raises `ValueError` with the right form."""
+    match = _TCP.fullmatch(endpoint)
+    if match:
+        host = match["six"] if match["six"] is not None else match["host"]
+        port = match["port"]
+        if bind and host and (port == "*" or int(port) < 65536):
+            return
+        if not bind and host and host != "*" and port != "*" and 0 < int(port) < 65536:
+            return
+    elif endpoint.startswith("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        if len(os.fsencode(path)) > _MAX_PATH:
+            raise ValueError(f"{endpoint!r} is too long: a path has at most {_MAX_PATH} bytes")
+        if path and (bind or path != "*"):
+            return
+    here = "to bind to" if bind else "to connect to"
+    some = "tcp://127.0.0.1:8003, tcp://[::1]:8003, tcp://*:8003" if bind else "tcp://127.0.0.1:8003, tcp://[::1]:8003, tcp://server:8003"
+    raise ValueError(f"{endpoint!r} is no endpoint {here}: {some} or ipc:///run/app/proxy are")
+
+
+class _Guarded(zmq.Socket[bytes]):
+    """A socket that has bound ipc paths, each locked for as long.
+
+    A second bind of such a path would take the first one's place without a word (libzmq removes what it finds there), so whoever binds it holds
+    a lock on a file beside it. The kernel drops the lock with the process; the file is removed when the socket is closed.
+    """
+
+    _locks: dict[str, int] = {}  # noqa: RUF012 - replaced by the instance's own; declared as a socket takes no undeclared attributes
+
+    def guard(self, endpoint: str) -> None:
+        """Raises `zmq.ZMQError` where the path is in use."""
+        path = endpoint.removeprefix("ipc://")
+        lock = _lock(path + ".lock")
+        if lock is None:
+            raise zmq.ZMQError(errno.EADDRINUSE, "it is in use by another process or socket")
+        if os.path.lexists(path) and not _is_stale(path):
+            _unlock(path, lock)
+            raise zmq.ZMQError(errno.EADDRINUSE, "it is in use by another program, or no socket")
+        self._locks = {**self._locks, path: lock}
+
+    def close(self, linger: int | None = None) -> None:
+        super().close(linger)
+        locks, self._locks = self._locks, {}
+        for path, lock in locks.items():
+            with contextlib.suppress(OSError):  # libzmq leaves it
+                os.unlink(path)
+            _unlock(path, lock)
+
+
+def _lock(path: str) -> int | None:
+    """The descriptor of the locked file, made if there is none; None where somebody else has the lock."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass  # removed by the one before us between our two looks
+        os.close(descriptor)
+
+
+def _unlock(path: str, lock: int) -> None:
+    with contextlib.suppress(OSError):  # the directory may be gone already
+        os.unlink(path + ".lock")
+    os.close(lock)
+
+
+def _warn_if_public(endpoint: str) -> None:
+    """Parts trust each other, so whoever reaches one of their sockets is one of them (docs/security.md)."""
+    match = _TCP.fullmatch(endpoint)
+    if match is None:
+        return
+    host = match["six"] if match["six"] is not None else match["host"]
+    try:
+        private = ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        private = host in ("localhost", "lo", "lo0")
+    if not private:
+        logger.warning(
+            "%s is bound for other machines too, and whoever reaches it can send jobs and results: see that only your own parts can", endpoint
+        )
+
+
 def zmq_socket(
     context: zmq.Context[Any],
     kind: int,
@@ -110,8 +205,13 @@ def zmq_socket(
     heartbeat_ms: int = HEARTBEAT_MS,
     linger: int = LINGER_MS,
 ) -> zmq.Socket[bytes]:
-    """A socket between the parts (wire.md), bound or connected. A peer that has been silent for three heartbeats is cut off. Raises `zmq.ZMQError` with the endpoint in its text."""
-    made: zmq.Socket[bytes] = context.socket(kind)
+    """A socket between the parts (wire.md), bound or connected. A peer that has been silent for three heartbeats is cut off.
+
+    A bound ipc path is locked against others until the socket is closed; binding to more than this machine is warned of. Raises `zmq.ZMQError` with
+    the endpoint in its text, `OSError` where an ipc path's directory can't be written to.
+    """
+    guarded = bind is not None and bind.startswith("ipc://") and not bind.startswith(("ipc://@", "ipc://*"))
+    made: zmq.Socket[bytes] = context.socket(kind, socket_class=_Guarded) if guarded else context.socket(kind)
     try:
         made.linger = linger
         made.sndhwm = 0  # the work is bounded elsewhere; a full queue here would drop or block
@@ -128,7 +228,10 @@ def zmq_socket(
         endpoint = bind if bind is not None else connect
         try:
             if bind is not None:
+                if isinstance(made, _Guarded):
+                    made.guard(bind)
                 made.bind(bind)
+                _warn_if_public(bind)
             elif connect is not None:
                 made.connect(connect)
         except zmq.ZMQError as error:

@@ -5,9 +5,10 @@ hosted elsewhere, and to the workers, they go over the ZeroMQ sockets of wire.md
 nothing itself.
 
 The wait is the edge's epoll (kqueue) with ZeroMQ's descriptors in it. These are edge triggered in their way: a command that arrives makes the
-descriptor readable, and any call on the socket may take it off again. So a socket's ZMQ_EVENTS are looked at after the last send of a round and
-right before the wait, and the wait only blocks if none of them had anything: between that look and the wait nothing touches the sockets. Each
-socket is drained up to a bound before the next, so that neither clients nor workers starve.
+descriptor readable, and any later call on the socket may take it off again. So a socket is looked at when its descriptor was readable and after
+every send on it, until a receive has found nothing: only then may the loop wait. To look costs libzmq two system calls, which is why nothing
+else is looked at, and why ZMQ_EVENTS and zmq_poll, which look at everything, are not used. Each socket is drained up to a bound before the next,
+so that neither clients nor workers starve.
 """
 
 from libc.errno cimport EAGAIN, errno
@@ -17,13 +18,13 @@ from posix.unistd cimport close, read, write
 
 from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
 from prime_server._ext.clock cimport now_us
-from prime_server._ext.czmq cimport ZMQ_EVENTS, ZMQ_FD, ZMQ_POLLIN, ZMQ_POLLOUT
 from prime_server._ext.info cimport read_hello, write_interrupt
 from prime_server._ext.libzmq cimport (
     Message,
     add,
     close_all,
     data_of,
+    descriptor_of,
     drop_front,
     frame,
     receive,
@@ -67,6 +68,8 @@ cdef extern from * nogil:
 
 cdef enum:
     DRAIN = 512                # messages of one socket in a row
+    ROUNDS = 4                 # over all sockets in a row
+    RETRY_US = 100000          # a job that no proxy has taken is offered again
     LOG_DELAY_US = 50000       # a line waits at most so long
     SIGNAL_CHECK_US = 500000   # on the main thread, without quiesce(): how long Ctrl-C may take
     QUIET_US = 500000          # a draining proxy that has had nothing for so long is done
@@ -118,20 +121,17 @@ cdef class Hub:
         if self.queue >= 0:
             close(self.queue)
 
-    cdef void* link(self, socket, LinkKind kind, int stage) except NULL:
+    cdef Link* link(self, socket, LinkKind kind, int stage) except NULL:
         cdef Link* link = &self.links[self.link_count]
-        cdef int descriptor
-        cdef size_t size = sizeof(int)
         link.socket = underlying(socket)
         link.kind = kind
         link.stage = stage
-        if zmq.getsockopt(link.socket, ZMQ_FD, &descriptor, &size) != 0:
-            raise OSError(errno, "the socket has no descriptor to wait for")
-        if ready_set(self.queue, descriptor, link, 0, READABLE, True) != 0:
+        link.look = True
+        if ready_set(self.queue, descriptor_of(link.socket), link, 0, READABLE, True) != 0:
             raise OSError(errno, os.strerror(errno))
         self.sockets.append(socket)
         self.link_count += 1
-        return link.socket
+        return link
 
     def run(self):
         if self.running:
@@ -168,30 +168,27 @@ cdef class Hub:
         cdef void* tag
         cdef char byte
         while True:
-            busy = self.check_links(now)
-            if self.failed:
-                return 0
-            self.dispatch(now)
+            busy = self.pump(now)
             if self.edge is not None:
                 self.edge.flush(now)
-                # what has been flushed may have made room, and brought new requests
-                if self.sessions.jobs_begin != self.sessions.jobs_end and not self.holding:
-                    busy = True
-                if self.sessions.interrupts_size:
-                    self.publish(now)
+                # What has been flushed may have made room, and brought new requests.
+                if self.sessions.interrupts_size or (self.sessions.jobs_begin != self.sessions.jobs_end and not self.holding):
+                    busy |= self.pump(now)
+            if self.failed:
+                return 0
             next = self.tick(now)
             if self.stop_at and self.finished(now):
                 return 0
             timeout = -1 if next < 0 else (0 if next <= now else next - now)
             if self.edge is not None and self.sessions.log.used:
-                if now - self.log_flushed >= LOG_DELAY_US and not busy:
+                if now - self.log_flushed >= LOG_DELAY_US:
                     self.sessions.log.flush()
                     self.log_flushed = now
                 if self.sessions.log.used and (timeout < 0 or timeout > LOG_DELAY_US):
                     timeout = LOG_DELAY_US
             if signals and process_state() == RUNNING and (timeout < 0 or timeout > SIGNAL_CHECK_US):
                 timeout = SIGNAL_CHECK_US
-            if busy or self.check_pending():
+            if busy:
                 timeout = 0
             count = ready_wait(self.queue, ready, READY_MAX, timeout)
             now = now_us()
@@ -201,8 +198,8 @@ cdef class Hub:
             for index in range(count):
                 tag = ready[index].tag
                 if <void*>&self.links[0] <= tag < <void*>&self.links[MAX_LINKS]:
-                    continue  # looked at anyway
-                if tag == <void*>self.edge:
+                    (<Link*>tag).look = True
+                elif tag == <void*>self.edge:
                     self.edge.accept(now)
                 elif tag == <void*>&self.wake:
                     while read(self.wake[0], &byte, 1) > 0:
@@ -215,46 +212,34 @@ cdef class Hub:
                         self.begin_drain(drain_deadline(), now)
                 else:
                     self.edge.serve(<Connection*>tag, ready[index].events, now)
-            # Jobs go out before the sockets are looked at: the look must come last before the wait.
-            if count:
-                self.dispatch(now)
 
-    cdef bint check_pending(self) noexcept nogil:
-        """Whether a socket has something, after the round's last send."""
-        cdef int index, events
-        cdef size_t size
-        for index in range(self.link_count):
-            events = 0
-            size = sizeof(int)
-            if zmq.getsockopt(self.links[index].socket, ZMQ_EVENTS, &events, &size) == 0 and events & ZMQ_POLLIN:
-                return True
-        return False
-
-    cdef bint check_links(self, int64_t now) noexcept nogil:
-        cdef bint busy = False
-        cdef int index, events
-        cdef size_t size
-        for index in range(self.link_count):
-            events = 0
-            size = sizeof(int)
-            if zmq.getsockopt(self.links[index].socket, ZMQ_EVENTS, &events, &size) != 0:
-                if zmq.last_error() == ETERM:
-                    self.failed = True
-                continue
-            if self.holding and self.links[index].kind == PROXY and events & ZMQ_POLLOUT:
-                self.send_jobs(now)
-            if events & ZMQ_POLLIN:
-                self.drain_link(&self.links[index], now)
-                busy = True
-        return busy
+    cdef bint pump(self, int64_t now) noexcept nogil:
+        """Moves what is there until nothing more comes of it; True if it stopped before that, for the clients' sake."""
+        cdef int round, index
+        cdef bint more
+        for round in range(ROUNDS):
+            for index in range(self.link_count):
+                if self.links[index].look:
+                    self.drain_link(&self.links[index], now)
+            self.dispatch(now)
+            more = False
+            for index in range(self.link_count):
+                more |= self.links[index].look
+            if not more:
+                return False
+        return True
 
     cdef void drain_link(self, Link* link, int64_t now) noexcept nogil:
         cdef Multipart parts
         cdef Message sender
         cdef uint64_t life
-        cdef int count
+        cdef int count, status
         for count in range(DRAIN):
-            if receive(link.socket, &parts) <= 0:
+            status = receive(link.socket, &parts)
+            if status <= 0:
+                link.look = False
+                if status < 0 and zmq.last_error() == ETERM:
+                    self.failed = True
                 return
             if link.kind == LOOPBACK:
                 self.sessions.result(&parts, now)
@@ -288,10 +273,12 @@ cdef class Hub:
                 if kind == 0:
                     break
                 if kind == TO_WORKER:
-                    if send(self.downstreams[stage], &parts) != 1:
+                    self.downstreams[stage].look = True
+                    if send(self.downstreams[stage].socket, &parts) != 1:
                         (<Balancer>self.stages[stage]).unsent(&parts, now)
                 elif kind == TO_UPSTREAM and self.upstreams[stage] != NULL:
-                    if send(self.upstreams[stage], &parts) != 1:
+                    self.upstreams[stage].look = True
+                    if send(self.upstreams[stage].socket, &parts) != 1:
                         close_all(&parts)  # whoever had asked is gone
                 elif kind == TO_SESSIONS and self.edge is not None:
                     self.sessions.result(&parts, now)
@@ -313,10 +300,11 @@ cdef class Hub:
             if not self.sessions.wants(&self.held):
                 close_all(&self.held)
                 self.holding = False
-            elif send(self.proxy, &self.held) == 1:
-                self.holding = False
-            else:
+                continue
+            if send(self.proxy.socket, &self.held) != 1:
                 return
+            self.proxy.look = True
+            self.holding = False
 
     cdef void publish(self, int64_t now) noexcept nogil:
         cdef Multipart parts
@@ -339,6 +327,8 @@ cdef class Hub:
         cdef int stage
         if self.edge is not None:
             next = self.edge.tick(now)
+            if self.holding:
+                next = now + RETRY_US if next < 0 or next > now + RETRY_US else next
         for stage in range(self.stage_count):
             at = (<Balancer>self.stages[stage]).tick(now)
             if at >= 0 and (next < 0 or at < next):

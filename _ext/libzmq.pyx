@@ -16,7 +16,7 @@ from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from prime_server._ext.czmq cimport ZMQ_DONTWAIT, ZMQ_SNDMORE
+from prime_server._ext.czmq cimport ZMQ_DONTWAIT, ZMQ_EVENTS, ZMQ_FD, ZMQ_SNDMORE
 
 import zmq as pyzmq
 from zmq.backend.cython import _zmq
@@ -154,6 +154,18 @@ cdef int copy_in(Message* to, const void* data, size_t size) noexcept nogil:
     if size:
         memcpy(zmq.msg_data(to), data, size)
     return 0
+
+
+cdef int events_of(void* socket) noexcept nogil:
+    cdef int events = 0
+    cdef size_t size = sizeof(int)
+    return events if zmq.getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 else -1
+
+
+cdef int descriptor_of(void* socket) noexcept nogil:
+    cdef int descriptor = -1
+    cdef size_t size = sizeof(int)
+    return descriptor if zmq.getsockopt(socket, ZMQ_FD, &descriptor, &size) == 0 else -1
 
 
 cdef int receive(void* socket, Multipart* parts) noexcept nogil:

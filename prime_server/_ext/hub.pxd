@@ -20,6 +20,7 @@ cdef struct Link:          # a ZeroMQ socket in the wait
     void* socket
     LinkKind kind
     int stage
+    bint look              # it may have something: its descriptor was readable, or something was sent on it
 
 cdef class Hub:
     cdef readonly Edge edge
@@ -27,13 +28,13 @@ cdef class Hub:
     cdef readonly list balancers
     cdef list sockets              # kept alive
     cdef void* stages[MAX_STAGES]  # Balancer, borrowed from `balancers`
-    cdef void* upstreams[MAX_STAGES]
-    cdef void* downstreams[MAX_STAGES]
+    cdef Link* upstreams[MAX_STAGES]      # into `links`, NULL: none
+    cdef Link* downstreams[MAX_STAGES]
     cdef int stage_count
     cdef Link links[MAX_LINKS]
     cdef int link_count
-    cdef void* proxy               # libzmq sockets, NULL: none
-    cdef void* interrupt
+    cdef Link* proxy               # NULL: none
+    cdef void* interrupt           # the libzmq socket
     cdef Multipart held            # a job that the proxy could not take yet
     cdef bint holding
     cdef int queue                 # of readiness.h
@@ -47,9 +48,8 @@ cdef class Hub:
     cdef int running
 
     cdef int loop(self, bint signals) except -1 nogil
-    cdef void* link(self, socket, LinkKind kind, int stage) except NULL
-    cdef bint check_pending(self) noexcept nogil
-    cdef bint check_links(self, int64_t now) noexcept nogil
+    cdef Link* link(self, socket, LinkKind kind, int stage) except NULL
+    cdef bint pump(self, int64_t now) noexcept nogil
     cdef void drain_link(self, Link* link, int64_t now) noexcept nogil
     cdef void dispatch(self, int64_t now) noexcept nogil
     cdef void send_jobs(self, int64_t now) noexcept nogil

@@ -68,6 +68,12 @@ cdef int share(Multipart* to, Multipart* source) noexcept nogil
 # A message with a copy of the bytes. 0, or -1 without memory.
 cdef int copy_in(Message* to, const void* data, size_t size) noexcept nogil
 
+# What of ZMQ_POLLIN and ZMQ_POLLOUT holds, -1 when the socket has failed. Costs two system calls, as libzmq looks for commands.
+cdef int events_of(void* socket) noexcept nogil
+# The descriptor to wait for: readable when commands have come for the socket since its mailbox was last found empty, which every call on the socket
+# may do. So the socket must be seen to have nothing after the last call on it and before the wait. -1 when the socket has failed.
+cdef int descriptor_of(void* socket) noexcept nogil
+
 # Receives without waiting into an uninitialised `parts`. 1: there is a message. 0: none is waiting, -1: the socket failed, see
 # zmq.last_error(); `parts` is empty.
 cdef int receive(void* socket, Multipart* parts) noexcept nogil

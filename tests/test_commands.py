@@ -6,9 +6,9 @@ import sys
 import pytest
 from conftest import command_path
 
-from prime_server.commands import cli, prime_serverd
+from prime_server.commands import cli, prime_serverd, prime_workerd
 
-COMMANDS = ("prime_serverd", "prime_echod", "prime_filed")
+COMMANDS = ("prime_serverd", "prime_echod", "prime_filed", "prime_httpd", "prime_proxyd", "prime_workerd")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -71,6 +71,21 @@ def test_version(command: str) -> None:
         ("prime_filed tcp://127.0.0.1:0 /does/not/exist", "/does/not/exist"),
         ("prime_filed tcp://127.0.0.1:0 /dev/null", "/dev/null"),
         ("prime_filed tcp://127.0.0.1:0 / 10 health", "'health'"),
+        ("prime_httpd tcp://127.0.0.1:0 ipc://p ipc://l", "INTERRUPT"),
+        ("prime_httpd 8002 ipc://p ipc://l ipc://i", "'8002'"),
+        ("prime_httpd tcp://127.0.0.1:0 tcp://*:8003 ipc://l ipc://i", "connect to"),
+        ("prime_httpd tcp://127.0.0.1:0 ipc://p inproc://l ipc://i", "'inproc://l'"),
+        ("prime_httpd tcp://127.0.0.1:0 ipc://p ipc://l ipc://", "'ipc://'"),
+        ("prime_httpd tcp://127.0.0.1:0 ipc://p ipc://l ipc://i none lots", "'lots'"),
+        ("prime_httpd tcp://127.0.0.1:0 ipc://p ipc://l ipc://i none 1M soon", "'soon'"),
+        ("prime_httpd tcp://127.0.0.1:0 ipc://p ipc://l ipc://i none 1M 60 10 health", "/health"),
+        ("prime_proxyd ipc://u", "DOWNSTREAM"),
+        ("prime_proxyd udp://127.0.0.1:1 ipc://d", "bind to"),
+        ("prime_proxyd ipc://u ipc://d soon", "'soon'"),
+        ("prime_workerd ipc://u - ipc://l", "INTERRUPT"),
+        ("prime_workerd ipc://u none ipc://l ipc://i", "'none'"),
+        ("prime_workerd tcp://127.0.0.1:0 - ipc://l ipc://i", "connect to"),
+        ("prime_workerd ipc://u - ipc://l ipc://i --window 0", "1…1024"),
     ],
 )
 def test_mistakes(command: str, says: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +105,35 @@ def test_mistakes(command: str, says: str, capfd: pytest.CaptureFixture[str]) ->
 def test_a_mistake_ends_the_process_with_status_2() -> None:
     shown = run(command_path("prime_serverd"), "tcp://nowhere")
     assert (shown.returncode, shown.stdout, shown.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("prime_httpd tcp://127.0.0.1:0 ipc:///nowhere/p ipc:///nowhere/l ipc:///nowhere/i", "/nowhere/l"),
+        ("prime_proxyd ipc:///nowhere/u ipc:///nowhere/d", "/nowhere/u"),
+        ("prime_proxyd tcp://192.0.2.1:8003 ipc://d", "tcp://192.0.2.1:8003: "),
+    ],
+)
+def test_what_can_not_be_bound_is_one_line_and_exit_status_1(command: str, says: str, capfd: pytest.CaptureFixture[str]) -> None:
+    name, *arguments = command.split()
+    module = __import__(f"prime_server.commands.{name}", fromlist=["command"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(module.command, arguments)
+    shown = capfd.readouterr()
+    assert (ended.value.code, shown.out, shown.err.count("\n")) == (1, "", 1)
+    assert shown.err.startswith(f"{name}: ")
+    assert says in shown.err
+
+
+@pytest.mark.parametrize("spec", ["no_such_module_here:work", "prime_server.echo:ohce", "prime_server:__all__", "app.work"])
+def test_an_application_that_can_not_be_loaded_is_one_line_and_exit_status_4(spec: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(prime_workerd.command, ["ipc://u", "-", "ipc://l", "ipc://i", "--work", spec])
+    shown = capfd.readouterr()
+    assert (ended.value.code, shown.out, shown.err.count("\n")) == (4, "", 1)
+    assert shown.err.startswith("prime_workerd: ")
+    assert spec in shown.err
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
 )
 def test_which_endpoints_processes_can_meet_at(endpoint: str, bind: bool, connect: bool) -> None:
     for binds, right in ((True, bind), (False, connect)):
-        with contextlib.nullcontext() if right else pytest.raises(ValueError, match="bytes|is no endpoint"):
+        with contextlib.nullcontext() if right else pytest.raises(ValueError, match=r"bytes|is no endpoint"):
             check_internal(endpoint, bind=binds)
 
 

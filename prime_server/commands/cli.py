@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import click
+import zmq
 
-from prime_server.endpoints import parse_listen
+from prime_server.endpoints import check_internal, parse_listen
 
 _SIZE = re.compile(r"(?P<number>\d{1,15})(?P<unit>[KMG]?)(i?B)?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -31,7 +32,7 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoRet
         hint = f" (see {name} --help)" if isinstance(error, click.UsageError) else ""
         click.echo(f"{name}: {error.format_message().rstrip('.')}{hint}", err=True)
         sys.exit(error.exit_code)
-    except OSError as error:
+    except (OSError, zmq.ZMQError) as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
@@ -54,6 +55,18 @@ def read_by(read: Callable[[str], T]) -> Callable[[click.Context, click.Paramete
 def read_endpoint(text: str) -> str:
     """An endpoint to listen on, unchanged once it is known to be one."""
     parse_listen(text)
+    return text
+
+
+def read_bound(text: str) -> str:
+    """An endpoint between the parts that is bound to."""
+    check_internal(text, bind=True)
+    return text
+
+
+def read_connected(text: str) -> str:
+    """An endpoint between the parts that is connected to."""
+    check_internal(text, bind=False)
     return text
 
 
@@ -97,6 +110,20 @@ def read_size(text: str) -> int:
     return int(match["number"]) * _UNITS[match["unit"].upper()]
 
 
+def read_window(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}", text) or not 1 <= int(text) <= 1024:
+        raise ValueError(f"{text!r} is no window; it should be a whole number in 1…1024")
+    return int(text)
+
+
+def bound_argument(name: str) -> Callable[[F], F]:
+    return click.argument(name, callback=read_by(read_bound))
+
+
+def connected_argument(name: str) -> Callable[[F], F]:
+    return click.argument(name, callback=read_by(read_connected))
+
+
 def listen_argument(function: F) -> F:
     return click.argument("listen", callback=read_by(read_endpoint))(function)
 
@@ -135,8 +162,8 @@ def serving_options(log: str | None = "-") -> Callable[[F], F]:
 
 
 def log_of(option: str) -> str | None:
-    """What `--log` stands for, as `Hub` takes it."""
-    return None if option == "none" else option
+    """What `--log` stands for, as `Hub` takes it. The original's true and false are taken too."""
+    return {"none": None, "false": None, "true": "-", "stdout": "-"}.get(option, option)
 
 
 def say_ready(example: str) -> Callable[[str], None]:

@@ -34,12 +34,6 @@ def read_numbers(text: str) -> list[int]:
     return [cli.read_workers(number) for number in text.split(",")]
 
 
-def read_window(text: str) -> int:
-    if not re.fullmatch(r"\d{1,4}", text) or not 1 <= int(text) <= 1024:
-        raise ValueError(f"{text!r} is no window; it should be a whole number in 1…1024")
-    return int(text)
-
-
 @click.group(name="prime_server", context_settings=cli.CONTEXT)
 @click.version_option(package_name="prime-server")
 def command() -> None:
@@ -72,7 +66,7 @@ Examples:
     help="How long requests in flight may take after SIGTERM.",
 )  # fmt: skip
 @click.option(
-    "--window", metavar="N", default="64", show_default=True, callback=cli.read_by(read_window),
+    "--window", metavar="N", default="64", show_default=True, callback=cli.read_by(cli.read_window),
     help="Most jobs that a worker may be given ahead, where they are far shorter than the way to it; 1 for none.",
 )  # fmt: skip
 @cli.serving_options(log="none")

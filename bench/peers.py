@@ -4,6 +4,7 @@ A peer runs as one process with one worker, its access log off, with the event l
 """
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -37,7 +38,7 @@ class Peer:
 
 @dataclass
 class Running:
-    """A server that has been started and accepts connections."""
+    """A server that has been started and answers."""
 
     peer: Peer
     port: int
@@ -62,6 +63,20 @@ def prime_serverd(workers: int) -> Peer:
     )
 
 
+def prime_server_run(application: str, workers: int, window: int | None = None) -> Peer:
+    """A Python function in so many worker processes, the access log on."""
+    options = ["--workers", str(workers), "--log", "-"]
+    name = f"run {workers}"
+    if window is not None:
+        options += ["--window", str(window)]
+        name += f" window {window}"
+
+    def command(port: int) -> list[str]:
+        return python("-m", "prime_server.commands.prime_server", "run", application, "--listen", f"tcp://127.0.0.1:{port}", *options)
+
+    return Peer(name, command)
+
+
 def uvicorn(application: str) -> Peer:
     options = ["--http", "httptools", "--loop", "uvloop", "--no-access-log", "--log-level", "warning", "--backlog", "1024"]
     return Peer(
@@ -84,17 +99,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def accepts(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether a request is answered, rightly or not: a server may listen before it has workers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-    except OSError:
+        connection.request("GET", "/is_prime?possible_prime=7")
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
         return False
-    return True
+    finally:
+        connection.close()
 
 
 @contextlib.contextmanager
 def running(peer: Peer, *, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """Starts a server, waits until it accepts, and ends it and all that it has started. Raises `RuntimeError` when it doesn't come up."""
+    """Starts a server, waits until it answers, and ends it and all that it has started. Raises `RuntimeError` when it doesn't come up."""
     port = free_port()
     with tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log") as output:
         process = subprocess.Popen(
@@ -108,7 +127,7 @@ def running(peer: Peer, *, environment: dict[str, str] | None = None) -> Iterato
         )
         try:
             deadline = time.monotonic() + START_SECONDS
-            while not accepts(port):
+            while not answers(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     said = Path(output.name).read_text(errors="replace")[-2000:]
                     raise RuntimeError(f"{peer.name} didn't start: {said}")

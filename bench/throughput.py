@@ -24,6 +24,8 @@ def known_servers() -> list[peers.Peer]:
     return [
         peers.prime_serverd(1),
         peers.prime_serverd(8),
+        peers.prime_server_run("bench.app:work", 2),
+        peers.prime_server_run("bench.app:work", 4, window=1),
         peers.stdlib(),
         peers.uvicorn("bench.asgi_app:app"),
         peers.granian("bench.asgi_app:app"),

@@ -7,12 +7,10 @@ nobody can tell any more where the next request would begin.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
-from prime_server._ext.http_body cimport (
-    BY_CHUNKS, BY_LENGTH, body_by_length, body_end, body_feed, body_filled, body_open, body_room, body_start,
-)
+from prime_server._ext.http_body cimport BY_CHUNKS, body_by_length, body_end, body_feed, body_filled, body_open, body_room
 from prime_server._ext.http_head cimport (
     CHUNKED_INSIDE, CHUNKED_LAST, CODED_OTHERWISE, EXPECTS_CONTINUE, EXPECTS_OTHER, HAS_CODING, HAS_HOST, HAS_LENGTH, SAYS_CLOSE,
     SAYS_KEEP_ALIVE, head_end, head_fail, head_feed, head_start, read_fields,
@@ -20,7 +18,7 @@ from prime_server._ext.http_head cimport (
 from prime_server._ext.http_syntax cimport IS_DIGIT, IS_RAW, is_in, skip_target, skip_token
 from prime_server._ext.http_uri cimport is_host, is_target
 from prime_server._ext.info cimport BITS_CLOSE, BITS_KEEP_ALIVE
-from prime_server._ext.libzmq cimport Message, zmq
+from prime_server._ext.libzmq cimport zmq
 
 cdef enum:
     # RequestParser.stage

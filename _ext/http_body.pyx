@@ -14,7 +14,7 @@ they have been checked and counted.
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove
 
 from prime_server._ext.http_head cimport COMPLETE, FAILED, MORE, Limits, head_end, head_feed, head_start, read_trailers
 from prime_server._ext.http_syntax cimport IS_HEX, IS_QUOTED, IS_TEXT, IS_TOKEN, is_in
@@ -49,10 +49,6 @@ cdef enum:
 cdef void free_buffer(void* data, void* buffer) noexcept nogil:
     """Called by libzmq, on any thread."""
     free(buffer)
-
-
-cdef void body_start(Body* body) noexcept nogil:
-    memset(body, 0, sizeof(Body))
 
 
 cdef void body_end(Body* body) noexcept nogil:

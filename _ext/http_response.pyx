@@ -7,17 +7,15 @@ de-chunked body. What is malformed is a 502 to whoever asked: a server upstream 
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
-from prime_server._ext.http_body cimport (
-    BY_CHUNKS, UNTIL_CLOSE, body_by_length, body_end, body_eof, body_feed, body_open, body_start,
-)
+from prime_server._ext.http_body cimport BY_CHUNKS, UNTIL_CLOSE, body_by_length, body_end, body_eof, body_feed, body_open
 from prime_server._ext.http_head cimport (
     CHUNKED_INSIDE, CHUNKED_LAST, CODED_OTHERWISE, HAS_CODING, HAS_LENGTH, SAYS_CLOSE, SAYS_KEEP_ALIVE, head_end, head_fail, head_feed,
     head_start, read_fields,
 )
 from prime_server._ext.http_syntax cimport IS_DIGIT, is_in, skip_text
-from prime_server._ext.libzmq cimport Message, zmq
+from prime_server._ext.libzmq cimport zmq
 
 cdef enum:
     # ResponseParser.stage

@@ -1,4 +1,4 @@
-"""Netstrings: `LENGTH:BYTES,`. The length is bounded at each digit, before anything is allocated; the bytes go into one ZeroMQ message of that size."""
+"""Netstrings: `LENGTH:BYTES,`. The length is bounded at each digit, before anything is allocated, and the bytes go into one message of that size."""
 
 from libc.stddef cimport size_t
 from libc.string cimport memcpy, memset

@@ -5,6 +5,7 @@ from libc.stddef cimport size_t
 from prime_server._ext.http_head cimport Head, Limits
 from prime_server._ext.libzmq cimport Message
 
+# All zero at first.
 cdef struct Body:
     int kind               # NO_BODY, BY_LENGTH, …
     int state              # where in a chunk
@@ -28,7 +29,6 @@ cdef enum:
     BY_CHUNKS = 2
     UNTIL_CLOSE = 3
 
-cdef void body_start(Body* body) noexcept nogil
 cdef void body_end(Body* body) noexcept nogil
 # The head is complete and lies at `head`. FAILED without memory, else MORE.
 cdef int body_by_length(Body* body, const char* head, size_t head_size, size_t length) noexcept nogil

@@ -1,0 +1,1 @@
+"""The grammar of request targets and hosts: for Cython only."""

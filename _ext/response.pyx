@@ -8,10 +8,12 @@ follow from the body, the others are known to the server that owns the connectio
 `write_plain` is the way of native work functions and of errors: no Python object, no GIL, one allocation.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memchr, memcpy, strlen
 from libc.time cimport time, time_t
 
 from prime_server._ext.headers cimport HAS_CONTENT_TYPE, REFUSE_FRAMING, field_line, field_lines, headers_over, is_field_value
@@ -26,7 +28,7 @@ from prime_server._ext.info cimport (
     NETSTRING_INFO_SIZE,
     read_info,
 )
-from prime_server._ext.libzmq cimport Frame, Message, add, borrow, close_all, frame, start, zmq
+from prime_server._ext.libzmq cimport Frame, Message, add, borrow, close_all, data_of, frame, size_of, start, zmq
 from prime_server._ext.native cimport Slice
 
 from prime_server.errors import ProtocolError
@@ -264,8 +266,8 @@ cdef Slice reason_slice(Response response):
 cdef int check_final(Response response) except -1:
     if not 200 <= response.status <= 599:
         raise ValueError(f"a work function answers with a status of 200 to 599, not {response.status}")
-    if response._received:
-        response.forget_framing()
+    if response._frame is not None:
+        response.disown()
     return 0
 
 
@@ -389,14 +391,24 @@ cdef int write_stream_end(Multipart* to, const Info* info) noexcept nogil:
     return put_bytes(to, b"0\r\n\r\n", 5)
 
 
-cdef Response received_response(int status, bytes reason, bytes fields, object body):
+cdef Response received_response(Message* message, int status, size_t head_size):
     cdef Response self = Response.__new__(Response)
     self.status = status
-    self._reason = reason
-    self._fields = fields
-    self._body = body
-    self._received = True
+    self._frame = Frame.take(message)
+    self._head_size = head_size
+    self._body = None
     return self
+
+
+cdef Slice reason_line(Response response) noexcept:
+    """The reason phrase in the frame; empty where the server gave none."""
+    cdef const char* head = data_of(&response._frame.message)
+    cdef const char* end = <const char*>memchr(head, c"\n", response._head_size)
+    if end == NULL or end - head < 13:  # "HTTP/1.1 200 " and more
+        return slice_of(head, 0)
+    if (end - 1)[0] == c"\r":
+        end -= 1
+    return slice_of(head + 13, end - head - 13) if end - head > 13 else slice_of(head, 0)
 
 
 cdef bytes reason_bytes(object reason):
@@ -412,6 +424,7 @@ cdef bytes reason_bytes(object reason):
     return raw
 
 
+@cython.freelist(64)
 cdef class Response:
     def __cinit__(self):
         self._fields = b""
@@ -449,33 +462,49 @@ cdef class Response:
             self._default = NO_TYPE
         self._headers = None
         self._reason = None if reason is None else reason_bytes(reason)
-        self._received = False
 
-    cdef int forget_framing(self) except -1:
-        """Leaves out the fields that belong to the message by which it came."""
+    cdef int disown(self) except -1:
+        """Makes a response that came from a server one to send: without the fields that belong to the message by which it came."""
         cdef int seen
         own = [pair for pair in self.headers.fields() if pair[0].lower() not in OF_THE_MESSAGE]
+        self._reason = self.reason.encode("latin-1")
         self._fields = field_lines(own, 0, &seen)
+        self._body = memoryview(self._frame)[self._head_size:]
         self._headers = None
-        self._received = False
+        self._frame = None
         return 0
 
     @property
     def reason(self):
+        cdef Slice line
+        if self._frame is not None:
+            line = reason_line(self)
+            return PyUnicode_DecodeLatin1(line.data, line.size, NULL)
         return reason_of(self.status).decode() if self._reason is None else self._reason.decode("latin-1")
 
     @property
     def headers(self):
         cdef bytes lines
+        cdef const char* head
+        cdef const char* line
         if self._headers is None:
-            lines = self._fields
-            if self._default != NO_TYPE:
-                lines = b"Content-Type: " + TYPES[self._default] + b"\r\n" + lines
-            self._headers = headers_over(lines, lines, len(lines))
+            if self._frame is not None:
+                head = data_of(&self._frame.message)
+                line = <const char*>memchr(head, c"\n", self._head_size) + 1
+                self._headers = headers_over(self._frame, line, head + self._head_size - 2 - line)
+            else:
+                lines = self._fields
+                if self._default != NO_TYPE:
+                    lines = b"Content-Type: " + TYPES[self._default] + b"\r\n" + lines
+                self._headers = headers_over(lines, lines, len(lines))
         return self._headers
 
     @property
     def body(self):
+        if self._body is None:
+            self._body = PyBytes_FromStringAndSize(
+                data_of(&self._frame.message) + self._head_size, size_of(&self._frame.message) - self._head_size
+            )
         return (<str>self._body).encode() if isinstance(self._body, str) else self._body
 
     @property
@@ -488,9 +517,9 @@ cdef class Response:
             if name.strip().lower() == "charset":
                 charset = value.strip().strip('"')
         try:
-            return bytes(self._body).decode(charset, "replace")
+            return bytes(self.body).decode(charset, "replace")
         except LookupError:
-            return bytes(self._body).decode("utf-8", "replace")
+            return bytes(self.body).decode("utf-8", "replace")
 
     def __repr__(self):
         return f"<Response {self.status} {self.reason}, {len(self.body)} bytes>"

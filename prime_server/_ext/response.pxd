@@ -4,7 +4,7 @@ from libc.stddef cimport size_t
 
 from prime_server._ext.headers cimport Headers
 from prime_server._ext.info cimport Info
-from prime_server._ext.libzmq cimport Multipart
+from prime_server._ext.libzmq cimport Frame, Message, Multipart
 
 # How a response is written follows from its request's info. The flags count whether it is extended or not: who knows more about the request
 # than its server has said, because it has seen the payload, may set them.
@@ -21,12 +21,13 @@ cdef class Response:
     cdef Headers _headers      # None until asked for
     cdef bytes _fields         # header lines, checked, each with CRLF
     cdef int _default          # which Content-Type comes on top of them
-    cdef object _body          # bytes-like or str
-    cdef bint _received        # came over a connection: its fields frame that message
-    cdef int forget_framing(self) except -1
+    cdef object _body          # bytes-like or str; None while it is still in the frame
+    cdef Frame _frame          # what came over a connection, head and body; None for a response made by hand
+    cdef size_t _head_size     # of it
+    cdef int disown(self) except -1
 
-# A Response as it came from a server: field lines and body are owned copies.
-cdef Response received_response(int status, bytes reason, bytes fields, object body)
+# The response that came from a server as this message, which it takes over.
+cdef Response received_response(Message* message, int status, size_t head_size)
 
 # Bodies below 64 KiB share a frame with the head, others are lent without a copy. 0, or raises: ValueError for a status that is no final one.
 cdef int write_response(Multipart* to, Response response, const Info* info) except -1

@@ -1,0 +1,1 @@
+"""A client's connections, and the requests and responses under way on them."""

@@ -287,8 +287,8 @@ def wait_for_the_end(peer: Peer) -> None:
 @pytest.mark.parametrize(
     ("count", "then", "error", "says"),
     [
-        (3, lambda peer: None, ConnectionError, "closed the connection: 3 of 10"),
-        (0, lambda peer: None, ConnectionError, "closed the connection: 0 of 10"),
+        (3, lambda _: None, ConnectionError, "closed the connection: 3 of 10"),
+        (0, lambda _: None, ConnectionError, "closed the connection: 0 of 10"),
         (3, lambda peer: peer.send(b"HTTP/1.1 200 OK\r\nContent-Le"), ConnectionError, "middle of a response: 3 of 10"),
         (3, lambda peer: peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), ConnectionError, "middle of a response: 3 of 10"),
         (3, lambda peer: peer.send(b"nonsense\r\n\r\n"), ProtocolError, "no response .*: 3 of 10"),
@@ -485,9 +485,11 @@ def test_a_signal_is_seen_while_waiting(serve: Serve) -> None:
     endpoint, _ = serve(lambda peer: list(peer.requests()))
     before = signal.signal(signal.SIGALRM, ring)
     try:
-        with Client(None, endpoint, timeout=None) as client, pytest.raises(Rang):
+        with Client(None, endpoint, timeout=None) as client:
+            responses = client.fetch([Request()])
             signal.setitimer(signal.ITIMER_REAL, 0.05)
-            next(client.fetch([Request()]))
+            with pytest.raises(Rang):
+                next(responses)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

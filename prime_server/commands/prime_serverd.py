@@ -92,11 +92,11 @@ def command(
 def count_primes(endpoint: str, numbers: range) -> int:
     """Asks a server about each of the numbers, with a bar on stderr where that is a terminal. Raises `ClickException` for an answer that is none."""
     from prime_server import Request
-    from prime_server.client import Client  # type: ignore[import-not-found]
+    from prime_server.client import Client
 
     found = 0
     with zmq.Context() as context, Client(context, endpoint) as client:
-        answers = client.batch(Request("GET", f"/is_prime?possible_prime={n}") for n in numbers)
+        answers = client.fetch(Request("GET", f"/is_prime?possible_prime={n}") for n in numbers)
         for n, answer in zip(numbers, tqdm(answers, total=size_of(numbers), unit=" numbers", disable=None), strict=True):
             if answer.status != 200:
                 raise click.ClickException(f"asked about {n}, the server answered {answer.status}: {answer.text.strip()}")

@@ -505,7 +505,7 @@ cdef class Response:
             self._body = PyBytes_FromStringAndSize(
                 data_of(&self._frame.message) + self._head_size, size_of(&self._frame.message) - self._head_size
             )
-        return (<str>self._body).encode() if isinstance(self._body, str) else self._body
+        return (<str>self._body).encode() if isinstance(self._body, str) else bytes(self._body)
 
     @property
     def text(self):
@@ -517,9 +517,9 @@ cdef class Response:
             if name.strip().lower() == "charset":
                 charset = value.strip().strip('"')
         try:
-            return bytes(self.body).decode(charset, "replace")
+            return self.body.decode(charset, "replace")
         except LookupError:
-            return bytes(self.body).decode("utf-8", "replace")
+            return self.body.decode("utf-8", "replace")
 
     def __repr__(self):
         return f"<Response {self.status} {self.reason}, {len(self.body)} bytes>"

@@ -8,6 +8,7 @@ from prime_server._ext.nativework import NativeWork
 from prime_server._ext.primality import is_prime
 from prime_server._ext.request import Request
 from prime_server._ext.response import Response
+from prime_server.client import Client
 from prime_server.errors import Interrupted, PrimeServerError, ProtocolError
 from prime_server.hub import Hub, Stage
 from prime_server.limits import Limits
@@ -19,6 +20,7 @@ from prime_server.version import __version__
 from prime_server.worker import Worker
 
 __all__ = [
+    "Client",
     "Forward",
     "Frame",
     "Hub",

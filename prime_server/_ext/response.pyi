@@ -38,8 +38,8 @@ class Response:
     @property
     def headers(self) -> Headers: ...
     @property
-    def body(self) -> Buffer:
-        """The body as it was given, a str as its UTF-8."""
+    def body(self) -> bytes:
+        """The body, a str as its UTF-8."""
     @property
     def text(self) -> str:
         """The body as text, by the charset of its Content-Type, UTF-8 without one; what can't be decoded is replaced by U+FFFD."""

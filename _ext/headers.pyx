@@ -8,9 +8,12 @@ without a name is the one thing it can't make sense of (ProtocolError). Text is 
 function passes on from a client can end a line and begin another.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_AsLatin1String, PyUnicode_DecodeLatin1
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr
+
+from prime_server._ext.http_syntax cimport same, skip_text, skip_token
+from prime_server._ext.slices cimport put
 
 from collections.abc import ItemsView, KeysView, Mapping, ValuesView
 
@@ -20,53 +23,16 @@ cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except NULL
     bint PyUnicode_IS_ASCII(object)
 
-cdef extern from * nogil:
-    """
-    /* tchar of RFC 9110 section 5.6.2 */
-    static const unsigned char prime_tchar[256] = {
-        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1,
-        ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0'] = 1, ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1, ['5'] = 1, ['6'] = 1, ['7'] = 1, ['8'] = 1,
-        ['9'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1,
-        ['L'] = 1, ['M'] = 1, ['N'] = 1, ['O'] = 1, ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1, ['V'] = 1, ['W'] = 1,
-        ['X'] = 1, ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1, ['d'] = 1, ['e'] = 1, ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1,
-        ['j'] = 1, ['k'] = 1, ['l'] = 1, ['m'] = 1, ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1, ['t'] = 1, ['u'] = 1,
-        ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
-    };
-    """
-    const unsigned char tchar "prime_tchar"[256]
-
-
 cdef bint is_token(const char* data, size_t size) noexcept nogil:
-    cdef size_t index
-    for index in range(size):
-        if not tchar[<unsigned char>data[index]]:
-            return False
-    return size > 0
+    return size > 0 and skip_token(data, data + size) == data + size
 
 
 cdef bint is_field_value(const char* data, size_t size) noexcept nogil:
-    cdef size_t index
-    cdef unsigned char byte
-    for index in range(size):
-        byte = <unsigned char>data[index]
-        if (byte < 0x20 and byte != c"\t") or byte == 0x7f:
-            return False
-    return True
+    return skip_text(data, data + size) == data + size
 
 
 cdef inline bint is_blank(char byte) noexcept nogil:
     return byte == c" " or byte == c"\t"
-
-
-cdef inline bint equals(const char* data, size_t size, const char* lower, size_t lower_size) noexcept nogil:
-    """Whether a field name is `lower`, in whatever letter case it came."""
-    cdef size_t index
-    if size != lower_size:
-        return False
-    for index in range(size):
-        if (data[index] | 0x20 if c"A" <= data[index] <= c"Z" else data[index]) != lower[index]:
-            return False
-    return True
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------------------------
@@ -75,17 +41,17 @@ cdef inline bint equals(const char* data, size_t size, const char* lower, size_t
 cdef int classify(const char* name, size_t size) noexcept nogil:
     """HAS_ bits of a name, or REFUSE_FRAMING alone for the other names that a server sets."""
     if size == 4:
-        if equals(name, size, b"host", 4):
+        if same(name, b"host", 4):
             return HAS_HOST
-        return REFUSE_FRAMING if equals(name, size, b"date", 4) else 0
+        return REFUSE_FRAMING if same(name, b"date", 4) else 0
     if size == 10:
-        return REFUSE_FRAMING if equals(name, size, b"connection", 10) or equals(name, size, b"keep-alive", 10) else 0
+        return REFUSE_FRAMING if same(name, b"connection", 10) or same(name, b"keep-alive", 10) else 0
     if size == 12:
-        return HAS_CONTENT_TYPE if equals(name, size, b"content-type", 12) else 0
+        return HAS_CONTENT_TYPE if same(name, b"content-type", 12) else 0
     if size == 14:
-        return HAS_CONTENT_LENGTH if equals(name, size, b"content-length", 14) else 0
+        return HAS_CONTENT_LENGTH if same(name, b"content-length", 14) else 0
     if size == 17:
-        return HAS_TRANSFER_ENCODING if equals(name, size, b"transfer-encoding", 17) else 0
+        return HAS_TRANSFER_ENCODING if same(name, b"transfer-encoding", 17) else 0
     return 0
 
 
@@ -112,6 +78,7 @@ cdef bytes latin_value(object name, object value):
 
 
 cdef bytes field_line(object name, object value, int refuse, int* seen):
+    cdef bytes line
     cdef const char* name_data
     cdef const char* value_data
     cdef Py_ssize_t name_size, value_size
@@ -145,11 +112,7 @@ cdef bytes field_line(object name, object value, int refuse, int* seen):
         raise ValueError(f"the header {name!r} is not to be given: it follows from the body")
     seen[0] |= kind & 0xff
     line = PyBytes_FromStringAndSize(NULL, name_size + value_size + 4)
-    cdef char* at = <char*>line
-    memcpy(at, name_data, name_size)
-    memcpy(at + name_size, b": ", 2)
-    memcpy(at + name_size + 2, value_data, value_size)
-    memcpy(at + name_size + 2 + value_size, b"\r\n", 2)
+    put(put(put(put(PyBytes_AS_STRING(line), name_data, name_size), b": ", 2), value_data, value_size), b"\r\n", 2)
     return line
 
 

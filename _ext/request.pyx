@@ -16,10 +16,11 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1, PyUnicode_DecodeUTF8
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memset
 
 from prime_server._ext.headers cimport HAS_HOST, REFUSE_LENGTH, field_lines, headers_over, is_token
 from prime_server._ext.libzmq cimport data_of, size_of
+from prime_server._ext.slices cimport between, put
 
 from collections.abc import ItemsView, KeysView, Mapping, ValuesView
 
@@ -66,13 +67,6 @@ cdef size_t percent_decode(const char* data, size_t size, char* to, bint plus) n
     return count
 
 
-cdef inline Slice slice_of(const char* start, const char* end) noexcept nogil:
-    cdef Slice result
-    result.data = start
-    result.size = end - start
-    return result
-
-
 cdef const char* find_authority(const char* start, const char* end) noexcept nogil:
     """Behind the `://` of a target in absolute form; NULL for another."""
     cdef const char* at = start
@@ -92,19 +86,19 @@ cdef int split_target(const char* start, const char* end, PayloadView* into) noe
     if start[0] != c"/":
         mark = find_authority(start, end)
         if mark == NULL:
-            into.path = slice_of(start, end)  # `*`, or an authority
-            into.query = slice_of(end, end)
+            into.path = between(start, end)  # `*`, or an authority
+            into.query = between(end, end)
             return 0 if into.decoded == NULL else -1
         start = mark
         while start < end and start[0] != c"/" and start[0] != c"?":
             start += 1
     mark = <const char*>memchr(start, c"?", end - start)
     slash = end if mark == NULL else mark
-    into.path = slice_of(start, slash)
+    into.path = between(start, slash)
     if start == slash:
         into.path.data = b"/"
         into.path.size = 1
-    into.query = slice_of(end if mark == NULL else mark + 1, end)
+    into.query = between(end if mark == NULL else mark + 1, end)
     return 0
 
 
@@ -149,8 +143,8 @@ cdef int read_payload(const char* data, size_t size, PayloadView* into) noexcept
     space = <const char*>memchr(line, c" ", stop - line) if line < stop else NULL
     if space == NULL or not is_token(line, space - line):
         return -1
-    into.method = slice_of(line, space)
-    into.target = slice_of(space + 1, stop)
+    into.method = between(line, space)
+    into.target = between(space + 1, stop)
     line = space + 1
     while line < stop:
         if <unsigned char>line[0] <= 0x20 or line[0] == 0x7f:
@@ -167,8 +161,8 @@ cdef int read_payload(const char* data, size_t size, PayloadView* into) noexcept
         if stop == at or (stop == at + 1 and at[0] == c"\r"):
             break
         at = stop + 1
-    into.fields = slice_of(line, at)
-    into.body = slice_of(stop + 1, end)
+    into.fields = between(line, at)
+    into.body = between(stop + 1, end)
     return read_target(into)
 
 
@@ -481,11 +475,6 @@ cdef class Request:
             return f"<Request {self.method} {self.target.decode('latin-1')}>"
         except ProtocolError:
             return "<Request, malformed>"
-
-
-cdef inline char* put(char* to, const char* data, size_t size) noexcept nogil:
-    memcpy(to, data, size)
-    return to + size
 
 
 def payload_query_value(payload, name, room=4096):

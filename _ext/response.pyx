@@ -30,6 +30,7 @@ from prime_server._ext.info cimport (
 )
 from prime_server._ext.libzmq cimport Frame, Message, add, borrow, close_all, data_of, frame, size_of, start, zmq
 from prime_server._ext.native cimport Slice
+from prime_server._ext.slices cimport count_digits, put, put_number, slice_of
 
 from prime_server.errors import ProtocolError
 
@@ -62,35 +63,6 @@ cdef const char* reason_of(int status) noexcept nogil:
 
 
 # --- bytes --------------------------------------------------------------------------------------------------------------------------------
-
-
-cdef inline Slice slice_of(const char* data, size_t size) noexcept nogil:
-    cdef Slice result
-    result.data = data
-    result.size = size
-    return result
-
-
-cdef inline char* put(char* to, const char* data, size_t size) noexcept nogil:
-    memcpy(to, data, size)
-    return to + size
-
-
-cdef inline int count_digits(uint64_t number) noexcept nogil:
-    cdef int count = 1
-    while number >= 10:
-        number //= 10
-        count += 1
-    return count
-
-
-cdef inline char* put_number(char* to, uint64_t number, int digits) noexcept nogil:
-    cdef char* at = to + digits
-    while at > to:
-        at -= 1
-        at[0] = <char>(c"0" + number % 10)
-        number //= 10
-    return to + digits
 
 
 cdef inline char* put_hex(char* to, uint64_t number, int digits) noexcept nogil:
@@ -186,7 +158,7 @@ cdef int put_http(
     elif length == LENGTH_CHUNKED:
         at = put(at, b"Transfer-Encoding: chunked\r\n", 28)
     at = put(at, b"\r\n", 2)
-    if with_body and body.size:
+    if with_body:
         put(at, body.data, body.size)
     return 0
 
@@ -205,9 +177,7 @@ cdef int put_netstring(Multipart* to, Slice body, bint whole) noexcept nogil:
     at = put_number(at, body.size, digits)
     at = put(at, b":", 1)
     if whole:
-        if body.size:
-            at = put(at, body.data, body.size)
-        put(at, b",", 1)
+        put(put(at, body.data, body.size), b",", 1)
     return 0
 
 
@@ -215,8 +185,7 @@ cdef int put_bytes(Multipart* to, const char* data, size_t size) noexcept nogil:
     cdef char* at = new_frame(to, size)
     if at == NULL:
         return -1
-    if size:
-        memcpy(at, data, size)
+    put(at, data, size)
     return 0
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import itertools
+import random
 import signal
 import socket
 import struct
@@ -12,11 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from prime_server import ProtocolError
+from prime_server import Client, Job, ProtocolError, Request, Response, Threads
 from prime_server._ext.info import RequestInfo
-from prime_server._ext.request import Request
-from prime_server._ext.response import Response, response_frames
-from prime_server.client import Client
+from prime_server._ext.response import response_frames
 
 Script = Callable[["Peer"], None]
 
@@ -532,3 +531,55 @@ def test_a_response_can_be_handed_on(serve: Serve) -> None:
     frames = [bytes(frame) for frame in response_frames(response, RequestInfo(id=1, time_stamp=2, extended=True).to_bytes())]
     assert frames == [b"HTTP/1.1 200 OK\r\nX: \xe9\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 70000\r\n\r\n", b"x" * 70_000]
     assert (response.status, response.reason, response.headers["x"], len(response.body)) == (200, "OK", "\u00e9", 70_000)
+
+
+def test_two_clients_in_parallel_over_the_whole_pipeline() -> None:
+    count = 100_000
+    results: list[int] = []
+
+    def ask(server: str, first: int, batch_size: int) -> None:
+        numbers = range(first, first + count)
+        with Client(None, server, batch_size=batch_size) as client:
+            answers = client.fetch(Request(target=f"/?n={number}") for number in numbers)
+            results.append(sum(answer.status == 200 and answer.body == b"%d" % number for number, answer in zip(numbers, answers, strict=True)))
+
+    def work(job: Job) -> Response:
+        return Response(200, job.request.query["n"][0])
+
+    with Threads("tcp://127.0.0.1:0", [work], 2) as pipeline:
+        clients = [threading.Thread(target=ask, args=(pipeline.endpoint, first, batch_size)) for first, batch_size in ((0, 4096), (10**6, 300))]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+    assert results == [count, count]
+
+
+def test_netstrings_over_the_whole_pipeline() -> None:
+    strings = [b"", b"x" * 100_000, *(b"%d" % number for number in range(2000))]
+    with (
+        Threads("tcp://127.0.0.1:0", [lambda job: Response(200, job.frames[0])], 2, protocol="netstring") as pipeline,
+        Client(None, pipeline.endpoint, protocol="netstring") as client,
+    ):
+        assert list(client.fetch(strings)) == strings
+
+
+def test_any_bytes_give_responses_or_our_errors(serve: Serve) -> None:
+    """The fuzz invariant: a response, `ProtocolError` or `ConnectionError`, nothing else."""
+    chance = random.Random(3)
+    pieces = [b"HTTP/1.1 200 OK\r\n", b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n", b"abc"]
+
+    def script(peer: Peer) -> None:
+        for _ in itertools.islice(peer.requests(), 5):
+            pass
+        peer.send(b"".join(chance.choices(pieces, k=chance.randrange(12))) + chance.randbytes(chance.randrange(3)))
+
+    endpoint, _ = serve(script)
+    with Client(None, endpoint) as client:
+        for _ in range(200):
+            try:
+                responses = list(client.fetch(targets(5)))
+            except (ProtocolError, ConnectionError) as error:
+                assert "of 5 requests were answered" in str(error)
+            else:
+                assert len(responses) == 5

@@ -1,0 +1,469 @@
+"""Our parts and the original's (tests/standins.py) in every mix, carrying the same load with no wrong answer.
+
+Ours run on threads where all mixes are to be seen, as the sockets are the same there, and as commands where it matters that they are processes.
+"""
+
+import contextlib
+import itertools
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import standins
+import zmq
+from conftest import PATIENCE, Start
+
+from prime_server import Job, Proxy, Response, Server, Worker
+
+OURS, THEIRS = "ours", "theirs"
+EITHER = (OURS, THEIRS)
+CLIENTS = 4
+EACH = 16
+
+
+# --- the work: n squared, in one stage or in two -------------------------------------------------------------------------------------------
+
+
+def number_of(job: Job) -> int:
+    request = job.request
+    return int(bytes(request.body)) if request.method == "POST" else int(request.query["n"][0])
+
+
+def square(job: Job) -> Response:
+    return Response(200, str(number_of(job) ** 2))
+
+
+def parse(job: Job) -> Any:
+    return job.forward(b"n", str(number_of(job)).encode())
+
+
+def compute(job: Job) -> Response:
+    return Response(200, str(int(bytes(job.frames[1])) ** 2))
+
+
+def square_netstring(job: Job) -> bytes:
+    return str(int(bytes(job.frames[0])) ** 2).encode()
+
+
+def their_number(job: standins.Job) -> int:
+    method, path, query, body = job.request()
+    assert path == "/square", path
+    return int(body) if method == "POST" else int(query["n"][0])
+
+
+def their_square(job: standins.Job) -> tuple[str, Any]:
+    return "answer", job.response(200, str(their_number(job) ** 2).encode())
+
+
+def their_parse(job: standins.Job) -> tuple[str, Any]:
+    return "forward", [b"n", str(their_number(job)).encode()]
+
+
+def their_compute(job: standins.Job) -> tuple[str, Any]:
+    return "answer", job.response(200, str(int(job.frames[1]) ** 2).encode())
+
+
+def their_square_netstring(job: standins.Job) -> tuple[str, Any]:
+    text = str(int(job.frames[0]) ** 2).encode()
+    return "answer", b"%d:%s," % (len(text), text)
+
+
+WORK: dict[tuple[str, str], Any] = {
+    (OURS, "square"): square,
+    (OURS, "parse"): parse,
+    (OURS, "compute"): compute,
+    (OURS, "netstring"): square_netstring,
+    (THEIRS, "square"): their_square,
+    (THEIRS, "parse"): their_parse,
+    (THEIRS, "compute"): their_compute,
+    (THEIRS, "netstring"): their_square_netstring,
+}
+
+FORMS: list[Callable[[int], bytes]] = [
+    lambda n: b"GET /square?n=%d HTTP/1.1\r\nHost: x\r\n\r\n" % n,
+    lambda n: b"GET /squ%%61re?%%6e=%d HTTP/1.1\r\nHost: x\r\nConnection: Keep-Alive\r\n\r\n" % n,
+    lambda n: b"POST /square HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%d" % (len(str(n)), n),
+    lambda n: b"POST /square HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n0\r\n%x\r\n%d\r\n0\r\n\r\n" % (len(str(n)), n),
+    lambda n: b"GET /square?n=%d HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n" % n,
+]
+
+
+def carry_load(address: tuple[str, int] | str, *, netstring: bool = False, each: int = EACH) -> None:
+    """Several clients at a time, each asking one thing after the other; all answers are looked at."""
+
+    def ask(client: int) -> None:
+        numbers = [1000 * client + index for index in range(each)]
+        if netstring:
+            requests = [b"%d:%d," % (len(str(n)), n) for n in numbers]
+        else:
+            requests = [FORMS[n % len(FORMS)](n) for n in numbers]
+        assert standins.ask(address, requests, netstring=netstring) == [str(n**2).encode() for n in numbers]
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(ask, range(1, CLIENTS + 1)))
+
+
+# --- pipelines -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """For sockets, whose paths must be short."""
+    path = Path(tempfile.mkdtemp(prefix="wire"))
+    yield path
+    shutil.rmtree(path)
+
+
+def endpoints_over(transport: str, directory: Path) -> Callable[[str], str]:
+    """Gives each name an endpoint."""
+    if transport == "ipc":
+        return lambda name: f"ipc://{directory}/{name}"
+    if transport == "inproc":
+        return lambda name: f"inproc://{name}"
+    family, host = (socket.AF_INET6, "::1") if transport == "tcp6" else (socket.AF_INET, "127.0.0.1")
+    known: dict[str, str] = {}
+
+    def endpoint(name: str) -> str:
+        if name not in known:
+            with socket.socket(family) as probe:
+                try:
+                    probe.bind((host, 0))
+                except OSError:
+                    pytest.skip("there is no IPv6 here")
+                known[name] = f"tcp://{f'[{host}]' if ':' in host else host}:{probe.getsockname()[1]}"
+        return known[name]
+
+    return endpoint
+
+
+class Pipeline:
+    """Starts parts on threads and ends them all, the last first."""
+
+    def __init__(self, endpoint: Callable[[str], str], *, netstring: bool = False, shared: bool = False) -> None:
+        self.endpoint = endpoint
+        self.netstring = netstring
+        self.address: tuple[str, int] = ("", 0)
+        self.server: Any = None
+        self.workers: list[Any] = []
+        self.stack = contextlib.ExitStack()
+        self.context: zmq.Context[Any] = zmq.Context()
+        self.shared = self.context if shared else None
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self.stack.__exit__(*error)
+        finally:
+            self.context.destroy(linger=0)
+
+    def run(self, part: Any, run: Callable[[], None], stop: Callable[[], None]) -> None:
+        self.stack.enter_context(part)
+        thread = threading.Thread(target=run)
+        thread.start()
+        self.stack.callback(thread.join)
+        self.stack.callback(stop)
+
+    def start_server(self, whose: str, **options: Any) -> Any:
+        ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
+        if whose == THEIRS:
+            theirs = standins.Server(*ends, netstring=self.netstring, context=self.shared, **options)
+            self.server = self.stack.enter_context(theirs)
+            self.address = theirs.address
+        else:
+            protocol = "netstring" if self.netstring else "http"
+            ours = self.server = Server(self.context, "tcp://127.0.0.1:0", *ends, protocol=protocol, **options)
+            self.address = ("127.0.0.1", int(ours.endpoint.rsplit(":", 1)[1]))
+            self.run(ours, ours.serve, ours.stop)
+        return self.server
+
+    def start_proxy(self, whose: str, stage: int = 0, **options: Any) -> Any:
+        ends = [self.endpoint(f"up{stage}"), self.endpoint(f"down{stage}")]
+        if whose == THEIRS:
+            return self.stack.enter_context(standins.Proxy(*ends, context=self.shared, **options))
+        ours = Proxy(self.context, *ends, **options)
+        self.run(ours, ours.forward, ours.stop)
+        return ours
+
+    def start_worker(self, whose: str, work: Any, stage: int = 0, **options: Any) -> Any:
+        """`work` is a name in WORK, or a work function."""
+        ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
+        function = WORK[whose, work] if isinstance(work, str) else work
+        if whose == THEIRS:
+            worker: Any = standins.Worker(*ends, function, info_size=8 if self.netstring else 12, context=self.shared, **options)
+            self.stack.enter_context(worker)
+        else:
+            worker = Worker(self.context, *ends, function, **options)
+            self.run(worker, worker.work, worker.stop)
+        self.workers.append(worker)
+        return worker
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    """Looks again and again, for what there is no event to wait for."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "it has not come true"
+        time.sleep(0.002)
+
+
+# --- every mix -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("server", "proxy", "worker"), list(itertools.product(EITHER, repeat=3)))
+@pytest.mark.parametrize("transport", ["ipc", "tcp", "tcp6", "inproc"])
+def test_one_stage(directory: Path, transport: str, server: str, proxy: str, worker: str) -> None:
+    with Pipeline(endpoints_over(transport, directory), shared=transport == "inproc") as pipeline:
+        pipeline.start_server(server)
+        pipeline.start_proxy(proxy)
+        for _ in range(2):
+            pipeline.start_worker(worker, "square")
+        carry_load(pipeline.address)
+
+
+@pytest.mark.parametrize(("server", "proxy", "worker"), list(itertools.product(EITHER, repeat=3)))
+def test_netstring(directory: Path, server: str, proxy: str, worker: str) -> None:
+    with Pipeline(endpoints_over("ipc", directory), netstring=True) as pipeline:
+        pipeline.start_server(server)
+        pipeline.start_proxy(proxy)
+        for _ in range(2):
+            pipeline.start_worker(worker, "netstring")
+        carry_load(pipeline.address, netstring=True)
+
+
+@pytest.mark.parametrize(("server", "proxy", "worker", "next_proxy", "next_worker"), list(itertools.product(EITHER, repeat=5)))
+def test_two_stages(directory: Path, server: str, proxy: str, worker: str, next_proxy: str, next_worker: str) -> None:
+    with Pipeline(endpoints_over("ipc", directory)) as pipeline:
+        pipeline.start_server(server)
+        pipeline.start_proxy(proxy, 0)
+        pipeline.start_proxy(next_proxy, 1)
+        pipeline.start_worker(worker, "parse", 0)
+        for _ in range(2):
+            pipeline.start_worker(next_worker, "compute", 1)
+        carry_load(pipeline.address)
+
+
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+def test_workers_of_both_kinds_share_the_work(directory: Path, transport: str) -> None:
+    with Pipeline(endpoints_over(transport, directory)) as pipeline:
+        pipeline.start_server(OURS)
+        pipeline.start_proxy(OURS)
+        ours = pipeline.start_worker(OURS, "square")
+        theirs = pipeline.start_worker(THEIRS, "square")
+        carry_load(pipeline.address)
+        assert ours.stats()["answered"] + theirs.jobs == CLIENTS * EACH
+        assert ours.stats()["answered"] > 0
+        assert theirs.jobs > 0
+
+
+# --- in any order --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whose", EITHER)
+@pytest.mark.parametrize("order", list(itertools.permutations(["server", "proxy", "worker"])), ids="-".join)
+def test_any_order_of_start(directory: Path, order: tuple[str, ...], whose: str) -> None:
+    """The middle part is of the other kind."""
+    other = THEIRS if whose == OURS else OURS
+    with Pipeline(endpoints_over("ipc", directory)) as pipeline:
+        starts = {
+            "server": lambda: pipeline.start_server(whose),
+            "proxy": lambda: pipeline.start_proxy(other),
+            "worker": lambda: pipeline.start_worker(whose, "square"),
+        }
+        for name in order:
+            starts[name]()
+        carry_load(pipeline.address, each=4)
+
+
+@pytest.mark.parametrize("missing", ["proxy", "worker"])
+@pytest.mark.parametrize(("proxy", "worker"), list(itertools.product(EITHER, repeat=2)))
+def test_what_was_asked_before_a_part_was_there_is_answered_when_it_comes(directory: Path, missing: str, proxy: str, worker: str) -> None:
+    with Pipeline(endpoints_over("ipc", directory)) as pipeline, ThreadPoolExecutor(1) as pool:
+        server = pipeline.start_server(OURS)
+        if missing == "worker":
+            pipeline.start_proxy(proxy)
+        else:
+            pipeline.start_worker(worker, "square")
+        answers = pool.submit(carry_load, pipeline.address)
+        wait_until(lambda: server.stats()["requests"] == CLIENTS)
+        assert not answers.done()
+        if missing == "proxy":
+            pipeline.start_proxy(proxy)
+        else:
+            pipeline.start_worker(worker, "square")
+        answers.result(PATIENCE)
+
+
+# --- the commands --------------------------------------------------------------------------------------------------------------------------
+
+APPLICATION = """
+from prime_server import Response
+
+def number_of(job):
+    request = job.request
+    return int(bytes(request.body)) if request.method == "POST" else int(request.query["n"][0])
+
+def square(job): return Response(200, str(number_of(job) ** 2))
+def parse(job): return job.forward(b"n", str(number_of(job)).encode())
+def compute(job): return Response(200, str(int(bytes(job.frames[1])) ** 2))
+"""
+
+
+class Commands(Pipeline):
+    """Ours are processes here."""
+
+    def __init__(self, start: Start, endpoint: Callable[[str], str], directory: Path) -> None:
+        super().__init__(endpoint)
+        self.directory = directory
+        (directory / "wire_application.py").write_text(APPLICATION)
+        self.start = start
+        self.processes: list[Any] = []
+
+    def command(self, name: str, *arguments: str) -> Any:
+        process = self.start(name, *arguments, cwd=self.directory)
+        self.processes.append(process)
+        return process
+
+    def start_server(self, whose: str, **options: Any) -> Any:
+        if whose == THEIRS:
+            return super().start_server(whose, **options)
+        ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
+        self.server = self.command("prime_httpd", "tcp://127.0.0.1:0", *ends, "none", "10M", "60", "5")
+        return self.server
+
+    def start_proxy(self, whose: str, stage: int = 0, **options: Any) -> Any:
+        if whose == THEIRS:
+            return super().start_proxy(whose, stage, **options)
+        return self.command("prime_proxyd", self.endpoint(f"up{stage}"), self.endpoint(f"down{stage}"), "5")
+
+    def start_worker(self, whose: str, work: Any, stage: int = 0, **options: Any) -> Any:
+        if whose == THEIRS:
+            return super().start_worker(whose, work, stage, **options)
+        ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
+        if stage or work == "square":
+            ends[1] = "-"
+        return self.command("prime_workerd", *ends, "5", "--work", f"wire_application:{work}")
+
+    def wait(self) -> None:
+        if self.address == ("", 0):
+            self.address = self.server.address()
+
+    def stop(self) -> None:
+        """All of them by SIGTERM, the server first as it has the others answer; each ends in order."""
+        for process in sorted(self.processes, key=lambda process: process is not self.server):
+            assert process.stop() == 0, process.stderr.decode()
+
+
+@pytest.mark.parametrize(("server", "proxy", "worker"), list(itertools.product(EITHER, repeat=3))[:-1])
+def test_commands(start: Start, directory: Path, server: str, proxy: str, worker: str) -> None:
+    with Commands(start, endpoints_over("ipc", directory), directory) as pipeline:
+        pipeline.start_server(server)
+        pipeline.start_proxy(proxy)
+        pipeline.start_worker(worker, "square")
+        pipeline.wait()
+        carry_load(pipeline.address)
+        pipeline.stop()
+
+
+@pytest.mark.parametrize("order", ["forward", "backward"])
+@pytest.mark.parametrize("transport", ["ipc", "tcp", "tcp6"])
+def test_commands_in_two_stages(start: Start, directory: Path, transport: str, order: str) -> None:
+    with Commands(start, endpoints_over(transport, directory), directory) as pipeline:
+        starts: list[Callable[[], Any]] = [
+            lambda: pipeline.start_server(OURS),
+            lambda: pipeline.start_proxy(OURS, 0),
+            lambda: pipeline.start_worker(OURS, "parse", 0),
+            lambda: pipeline.start_proxy(OURS, 1),
+            lambda: pipeline.start_worker(OURS, "compute", 1),
+            lambda: pipeline.start_worker(OURS, "compute", 1),
+        ]
+        for begin in starts if order == "forward" else reversed(starts):
+            begin()
+        pipeline.wait()
+        carry_load(pipeline.address)
+        pipeline.stop()
+
+
+def test_the_worker_serves_files_without_a_function(start: Start, directory: Path) -> None:
+    with Commands(start, endpoints_over("ipc", directory), directory) as pipeline:
+        pipeline.start_server(OURS)
+        pipeline.start_proxy(OURS)
+        pipeline.command("prime_workerd", *[pipeline.endpoint(name) for name in ("down0", "up1", "loopback", "interrupt")])
+        pipeline.wait()
+        requests = [b"GET /wire_application.py HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /../secret HTTP/1.1\r\nHost: x\r\n\r\n"]
+        assert standins.ask(pipeline.address, requests) == [APPLICATION.encode(), b"there is no such file\n"]
+        pipeline.stop()
+
+
+def test_a_second_proxy_at_the_same_endpoint_is_refused(start: Start, directory: Path) -> None:
+    with Commands(start, endpoints_over("ipc", directory), directory) as pipeline:
+        first = pipeline.start_proxy(OURS)
+        first.wait_for(b"forwarding")
+        second = start("prime_proxyd", pipeline.endpoint("up0"), pipeline.endpoint("down0"))
+        assert second.finish() == 1
+        assert b"in use by another process" in second.stderr
+        assert second.stderr.count(b"\n") == 1
+        pipeline.stop()
+
+
+# --- the stand-ins themselves --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ([b"PRSH\1\0\0\0" + bytes(8)], "taken for a job"),
+        ([bytes(12)], "taken for a job"),
+        ([bytes(8), b"n"], "taken for a job"),
+        ([bytes(12), b"n"], ""),
+    ],
+)
+def test_a_stand_in_worker_notices_what_is_no_job(directory: Path, message: list[bytes], fault: str) -> None:
+    end = endpoints_over("ipc", directory)
+    with contextlib.ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        ours = stack.enter_context(context.socket(zmq.ROUTER))
+        ours.bind(end("down"))
+        worker = standins.Worker(end("down"), end("up"), end("loopback"), end("interrupt"), lambda _: ("nothing", b""))
+        worker.thread.start()
+        name, heartbeat = ours.recv_multipart()
+        assert heartbeat == b""
+        ours.send_multipart([name, *message])
+        assert ours.recv_multipart() == [name, b""]
+        with pytest.raises(AssertionError, match=fault) if fault else contextlib.nullcontext():
+            worker.close()
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "fault"),
+    [
+        ([b""], ""),
+        ([b"", b"something"], "neither"),
+        ([b"", b"PRSR\1\1" + bytes(42)], ""),
+        ([b"", b"PRSR\1\0" + bytes(42)], "flags are 0"),
+        ([b"", b"PRSR\1\3" + bytes(42)], "flags are 3"),
+        ([b"", b"PRSR\1\1" + bytes(4) + b"\1" + bytes(53)], "1 jobs are handed back"),
+    ],
+)
+def test_a_stand_in_proxy_notices_what_is_not_idle(directory: Path, heartbeat: list[bytes], fault: str) -> None:
+    end = endpoints_over("ipc", directory)
+    with contextlib.ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        proxy = standins.Proxy(end("up"), end("down"))
+        proxy.thread.start()
+        worker, server = (stack.enter_context(context.socket(zmq.DEALER)) for _ in range(2))
+        worker.connect(end("down"))
+        server.connect(end("up"))
+        worker.send_multipart(heartbeat)
+        server.send_multipart([bytes(12), b"n"])
+        assert worker.recv_multipart() == [bytes(12), b"n"]
+        with pytest.raises(AssertionError, match=fault) if fault else contextlib.nullcontext():
+            proxy.close()

@@ -63,7 +63,9 @@ class Worker:
         self._sockets: list[zmq.Socket[bytes]] = []
 
         def connect(kind: int, endpoint: str) -> zmq.Socket[bytes]:
-            socket = zmq_socket(context, kind, connect=endpoint, heartbeat_ms=heartbeat_ms, linger=linger_ms)
+            # Nothing but a subscription leaves by a SUB, and where the server is gone that would be waited for.
+            linger = 0 if kind == zmq.SUB else linger_ms
+            socket = zmq_socket(context, kind, connect=endpoint, heartbeat_ms=heartbeat_ms, linger=linger)
             self._sockets.append(socket)
             return socket
 

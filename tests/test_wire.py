@@ -6,6 +6,7 @@ Ours run on threads where all mixes are to be seen, as the sockets are the same 
 import contextlib
 import itertools
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -357,9 +358,14 @@ class Commands(Pipeline):
             self.address = self.server.address()
 
     def stop(self) -> None:
-        """All of them by SIGTERM, the server first as it has the others answer; each ends in order."""
-        for process in sorted(self.processes, key=lambda process: process is not self.server):
-            assert process.stop() == 0, process.stderr.decode()
+        """SIGTERM to the server, and to the others when it has ended; each ends in order."""
+        ending = [self.processes.pop(self.processes.index(self.server))] if self.server in self.processes else []
+        for process in [*ending, *self.processes]:
+            process.signal(signal.SIGTERM)
+            if process in ending:
+                assert process.finish() == 0, process.stderr.decode()
+        for process in self.processes:
+            assert process.finish() == 0, process.stderr.decode()
 
 
 @pytest.mark.parametrize(("server", "proxy", "worker"), list(itertools.product(EITHER, repeat=3))[:-1])

@@ -17,7 +17,7 @@ from libc.errno cimport EINTR
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strlen
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from posix.unistd cimport read, write
+from posix.unistd cimport close, read, write
 
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.czmq cimport ZMQ_POLLIN, ZMQ_POLLOUT, zmq_pollitem_t
@@ -145,8 +145,8 @@ cdef class WorkerLoop:
         if self.intake.jobs != NULL:
             intake_end(&self.intake)
         if self.pipe_out >= 0:
-            os.close(self.pipe_out)
-            os.close(self.pipe_in)
+            close(self.pipe_out)
+            close(self.pipe_in)
 
     def heartbeat_from(self, heartbeat):
         cdef Py_buffer view

@@ -160,6 +160,8 @@ cdef class Exchange:
 
     def __cinit__(self, requests, connect, sockets, *, host, netstring, window, timeout, max_response):
         cdef int index
+        if not sockets or window < 1:
+            raise ValueError(f"an exchange has at least one connection and a window of 1, not {len(sockets)} and {window}")
         self._requests = iter(requests)
         self._connect = connect
         self._sockets = list(sockets)

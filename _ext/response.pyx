@@ -226,7 +226,7 @@ cdef int lend(Multipart* to, object body) except -1:
     return 0
 
 
-cdef Slice reason_slice(Response response):
+cdef Slice reason_slice(Response response) noexcept:
     if response._reason is None:
         return slice_of(NULL, 0)
     return slice_of(PyBytes_AS_STRING(response._reason), PyBytes_GET_SIZE(response._reason))

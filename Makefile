@@ -17,7 +17,7 @@ SOURCES := $(MODULES) $(wildcard prime_server/*.py prime_server/*/*.py prime_ser
 # the code runs without it, and so have no place in the tests of time and of whole processes.
 CORES := info netstring http request response sessions balancer primality libzmq
 CORE_TESTS := $(wildcard $(foreach name,$(CORES),tests/test_$(name).py tests/test_$(name)_*.py))
-COPIED := setup.py pyproject.toml README.md LICENSE $(SOURCES) tests/conftest.py tests/feeding.py $(CORE_TESTS) $(wildcard tests/requests/*/*)
+COPIED := setup.py pyproject.toml README.md LICENSE $(SOURCES) tests/conftest.py tests/feeding.py tests/http_oracle.py $(CORE_TESTS) $(wildcard tests/requests/*/*)
 
 .PHONY: help run build test lint coverage test-lowest sanitize bench wheel clean
 .DEFAULT_GOAL := help

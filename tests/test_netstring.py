@@ -2,7 +2,7 @@
 
 import pytest
 from feeding import by_any_cut
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prime_server import ProtocolError
@@ -81,6 +81,7 @@ def test_idle():
         assert parser.idle == idle
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=100)), st.integers(1, 50))
 def test_what_is_written_is_read(strings, step):
     data = b"".join(map(netstring, strings))
@@ -89,6 +90,7 @@ def test_what_is_written_is_read(strings, step):
     assert found == strings and parser.error is None and parser.idle
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | st.text("0123456789:,a", max_size=40).map(str.encode))
 def test_any_bytes_give_strings_or_our_error(data):
     found, status = outcome(data, max_size=50)

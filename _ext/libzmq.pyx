@@ -19,7 +19,14 @@ from libc.string cimport memcpy
 from prime_server._ext.czmq cimport ZMQ_DONTWAIT, ZMQ_EVENTS, ZMQ_FD, ZMQ_SNDMORE
 
 import zmq as pyzmq
-from zmq.backend.cython import _zmq
+
+try:
+    from zmq.backend.cython import _zmq
+except ImportError as error:
+    raise ImportError(
+        f"pyzmq {pyzmq.__version__} (libzmq {pyzmq.zmq_version()}) has no module zmq.backend.cython._zmq, whose symbols prime_server needs "
+        "(zmq_msg_init and others): install pyzmq 26 or later"
+    ) from error
 
 cdef extern from "dlfcn.h" nogil:
     void* dlopen(const char*, int)

@@ -6,6 +6,7 @@ import sys
 import pytest
 from conftest import command_path
 
+from prime_server import __version__
 from prime_server.commands import cli, prime_serverd, prime_workerd
 
 COMMANDS = ("prime_serverd", "prime_echod", "prime_filed", "prime_httpd", "prime_proxyd", "prime_workerd")
@@ -30,7 +31,7 @@ def test_help_has_examples(command: str, as_module: bool) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_version(command: str) -> None:
     shown = run(command_path(command), "--version")
-    assert (shown.returncode, shown.stdout.split()[-1]) == (0, "0.1.0")
+    assert (shown.returncode, shown.stdout.split()[-1]) == (0, __version__)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ from prime_server._ext.response cimport write_plain_extra
 @cython.final
 cdef class NativeWork:
     def __init__(self, capsule, *, fallback=None):
+        cdef const char* name
         if not PyCapsule_CheckExact(capsule):
             raise TypeError(f"a native work function comes in a PyCapsule, not in {type(capsule).__name__}")
         if not PyCapsule_IsValid(capsule, PRIME_SERVER_WORK):
             name = PyCapsule_GetName(capsule)
-            raise TypeError(f"the capsule of a native work function is named {PRIME_SERVER_WORK.decode()!r}, not {(<bytes>name).decode()!r}")
+            named = "without a name" if name == NULL else f"one named {(<bytes>name).decode(errors='replace')!r}"
+            raise TypeError(f"a native work function comes in a PyCapsule named {PRIME_SERVER_WORK.decode()!r}, not {named}")
         if fallback is not None and not callable(fallback):
             raise TypeError(f"a fallback is a work function or None, not {type(fallback).__name__}")
         self.function = <work_fn>PyCapsule_GetPointer(capsule, PRIME_SERVER_WORK)

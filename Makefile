@@ -58,7 +58,7 @@ test: lint coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
 
 build/coverage/.built: .venv/.dev $(addprefix build/coverage/,$(COPIED))
-	cd build/coverage && PRIME_SERVER_COVERAGE=1 CFLAGS='-Wall -Wextra -Werror -Wno-unused-function' python setup.py -q build_ext --inplace -j $(JOBS)
+	cd build/coverage && PRIME_SERVER_COVERAGE=1 CFLAGS=-w python setup.py -q build_ext --inplace -j $(JOBS)
 	@touch $@
 
 coverage: build/coverage/.built

@@ -1,5 +1,6 @@
 """What is built and published: contents of the source distribution and of the wheel, and that the wheel runs where nothing else is installed."""
 
+import os
 import re
 import subprocess
 import sys
@@ -22,8 +23,17 @@ MODULES = sorted(path.stem for path in (CHECKOUT / "_ext").glob("*.pyx"))
 FACES = sorted(path.name for kind in ("pxd", "pyi", "h") for path in (CHECKOUT / "prime_server" / "_ext").glob(f"*.{kind}"))
 
 
-def run(*arguments: str | Path, cwd: Path = CHECKOUT, timeout: float = 300) -> str:
-    ran = subprocess.run(list(map(str, arguments)), capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd, stdin=subprocess.DEVNULL)
+def run(*arguments: str | Path, cwd: Path = CHECKOUT, timeout: float = 300, **environment: str) -> str:
+    ran = subprocess.run(
+        list(map(str, arguments)),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
     assert ran.returncode == 0, f"{arguments} ended with {ran.returncode}:\n{ran.stdout[-3000:]}{ran.stderr[-3000:]}"
     return ran.stdout
 
@@ -37,12 +47,12 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the source distribution, as installers do it."""
+    """Built from the source distribution, as installers do it, and without a warning of the C compiler."""
     out = tmp_path_factory.mktemp("wheel")
     with tarfile.open(sdist) as archive:
         archive.extractall(out, filter="data")
     source = out / sdist.name.removesuffix(".tar.gz")
-    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out, source, cwd=out)
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out, source, cwd=out, CFLAGS="-Wall -Wextra -Werror")
     return next(out.glob("*.whl"))
 
 

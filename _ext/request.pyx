@@ -92,7 +92,7 @@ cdef int split_target(const char* start, const char* end, PayloadView* into) noe
         start = mark
         while start < end and start[0] != c"/" and start[0] != c"?":
             start += 1
-    mark = <const char*>memchr(start, c"?", end - start)
+    mark = <const char*>memchr(start, c"?", end - start) if start < end else NULL
     slash = end if mark == NULL else mark
     into.path = between(start, slash)
     if start == slash:

@@ -13,11 +13,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 MODULES := $(wildcard _ext/*.pyx _ext/*.pxd _ext/*.pxi _ext/*.h prime_server/_ext/*.pxd prime_server/_ext/*.h)
 SOURCES := $(MODULES) $(wildcard prime_server/*.py prime_server/*/*.py prime_server/*/*.pyi prime_server/py.typed)
-# The tests of the codecs and cores: those that run under line tracing and the sanitizers, which make everything slow, take the GIL where
-# the code runs without it, and so have no place in the tests of time and of whole processes.
+# The tests of the codecs and cores run under the sanitizers, which make everything slow.
 CORES := info netstring http request response sessions balancer primality libzmq
 CORE_TESTS := $(wildcard $(foreach name,$(CORES),tests/test_$(name).py tests/test_$(name)_*.py))
-COPIED := setup.py pyproject.toml README.md LICENSE $(SOURCES) tests/conftest.py tests/feeding.py tests/http_oracle.py $(CORE_TESTS) $(wildcard tests/requests/*/*)
+BUILT := setup.py pyproject.toml README.md LICENSE $(SOURCES)
 
 .PHONY: help run build test lint coverage test-lowest sanitize bench wheel clean
 .DEFAULT_GOAL := help
@@ -53,26 +52,29 @@ lint: .venv/.dev
 	$(BIN)/cython-lint _ext prime_server
 	$(BIN)/mypy
 
-# Every line of Cython in a build of its own, then everything else on the real one.
+# First on a build that counts lines, then on the one that users get.
 test: lint coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-build/coverage/.built: .venv/.dev $(addprefix build/coverage/,$(COPIED))
+build/coverage/.built: .venv/.dev $(addprefix build/coverage/,$(BUILT))
 	cd build/coverage && PRIME_SERVER_COVERAGE=1 CFLAGS=-w python setup.py -q build_ext --inplace -j $(JOBS)
 	@touch $@
 
+# PYTHONPATH puts the counting build before the installed one, for the commands that the tests start too.
 coverage: build/coverage/.built
-	cd build/coverage && python -m pytest -q --no-header --cov --cov-report=term $(CORE_TESTS)
+	@find build/coverage -name '*.gcda' -delete
+	PYTHONPATH=$(CURDIR)/build/coverage $(BIN)/pytest -q -m 'not slow and not checkout and not timing' --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python .ci/cython_lines.py build/coverage
 
-build/sanitize/.built: .venv/.dev $(addprefix build/sanitize/,$(COPIED))
+build/sanitize/.built: .venv/.dev $(addprefix build/sanitize/,$(BUILT))
 	cd build/sanitize && PRIME_SERVER_SANITIZE=1 python setup.py -q build_ext --inplace -j $(JOBS)
 	@touch $@
 
 # Python's own arenas would hide what the sanitizers look for; what it still holds when it ends is no leak of ours.
 sanitize: build/sanitize/.built
-	cd build/sanitize && LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize \
 	  ASAN_OPTIONS=detect_leaks=0:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	  python -m pytest -q -p no:cacheprovider $(CORE_TESTS)
+	  $(BIN)/pytest -q -m 'not timing' $(CORE_TESTS)
 
 build/coverage/%: %
 	@mkdir -p $(@D) && cp $< $@

@@ -1,17 +1,16 @@
 """The compiled modules: every `_ext/NAME.pyx` becomes `prime_server._ext.NAME`.
 
-`PRIME_SERVER_COVERAGE=1` builds them with line tracing, `PRIME_SERVER_SANITIZE=1` with the address and undefined-behaviour sanitizers
+`PRIME_SERVER_COVERAGE=1` builds them to count what runs, for gcov; `PRIME_SERVER_SANITIZE=1` with the address and undefined-behaviour sanitizers
 (the Makefile does both in trees of their own). The compiler's target is the platform's baseline: faster instructions are chosen at run time.
 """
 
 import os
-import re
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-traced = os.environ.get("PRIME_SERVER_COVERAGE") == "1"
+counted = os.environ.get("PRIME_SERVER_COVERAGE") == "1"
 sanitized = os.environ.get("PRIME_SERVER_SANITIZE") == "1"
 
 compile_args = ["-O2", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wno-unreachable-code"]
@@ -19,6 +18,9 @@ link_args: list[str] = []
 if sanitized:
     link_args = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     compile_args += ["-O1", "-g", "-fno-omit-frame-pointer", *link_args]
+elif counted:
+    link_args = ["--coverage"]
+    compile_args += ["-O1", "-g0", "-fprofile-update=atomic", *link_args]
 elif "CFLAGS" not in os.environ:
     compile_args.append("-g0")  # Python's own flags often hold -g, which makes a module ten times its size
 
@@ -27,7 +29,6 @@ extensions = [
         f"prime_server._ext.{source.stem}",
         [source.as_posix()],
         include_dirs=["_ext", "prime_server/_ext"],
-        define_macros=[("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if traced else [],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
         libraries=["dl"] if os.uname().sysname == "Linux" else [],
@@ -45,16 +46,7 @@ modules = cythonize(
         "cdivision": True,
         "initializedcheck": False,
         "binding": True,
-        "linetrace": traced,
     },
 )
-if traced:
-    # Tracing shows each function's value to Python when it returns, and so reads slices of bytes as if they were C strings. Only lines are wanted.
-    for module in modules:
-        for source in map(Path, module.sources):
-            code = source.read_text()
-            shown = re.sub(r"(?m)^( +)__Pyx_TraceReturnCValue\([^,;]+, \w+, ", r"\1__Pyx_TraceReturnValue(Py_None, ", code)
-            if shown != code:
-                source.write_text(shown)
 
 setup(ext_modules=modules, options={"build_ext": {"parallel": os.cpu_count() or 1}})

@@ -361,3 +361,23 @@ def test_files(start: Start, tmp_path: Path) -> None:
         shown = tool("curl", "--silent", "--path-as-is", "--write-out", " %{http_code}", base + path)
         assert shown.endswith(" 404")
         assert "secret" not in shown
+
+
+def test_the_readme_keeps_its_promise(start: Start, tmp_path: Path) -> None:
+    """Its app.py, word for word, and its commands but for the port."""
+    readme = Path(__file__).resolve().parent.parent / "README.md"
+    if not readme.exists():
+        pytest.skip("needs the checkout")
+    program = re.search(r"```python\n# app.py\n(.*?)```", readme.read_text(), re.DOTALL)
+    shown = re.search(r"\$ prime_server run (.*?) &\n.*?\$ curl 'http://127\.0\.0\.1:8002(.*?)'\n(.*?)\n", readme.read_text(), re.DOTALL)
+    assert program
+    assert shown
+    (tmp_path / "app.py").write_text(program[1])
+    server = start("prime_server", "run", *shown[1].split(), "--listen", "tcp://127.0.0.1:0", cwd=tmp_path)
+    address = server.address()
+    assert ask(address, "GET", shown[2])[::2] == (200, shown[3].encode())
+    assert ask(address, "GET", "/?n=8")[::2] == (200, b"8 is composite")
+    assert ask(address, "GET", "/")[0] == 500
+    assert ask(address, "GET", shown[2])[::2] == (200, shown[3].encode())
+    assert server.stop() == 0
+    assert b"KeyError" in server.stderr

@@ -354,6 +354,7 @@ def test_limits_are_numbers():
         assert len(RequestParser().feed(kind(request()))) == 1
 
 
+@pytest.mark.timing
 def test_dripping_bytes_is_linear():
     """A header section in pieces of one byte costs a small multiple of what as many short requests cost: no byte is looked at twice."""
     def seconds(data):

@@ -111,6 +111,7 @@ def test_what_cant_be_forwarded(stages: tuple[str, ...], frames: tuple[bytes, ..
         Job(GET, stages=stages).forward(*frames, to=to)
 
 
+@pytest.mark.timing
 def test_a_check_is_cheap() -> None:
     job = Job(GET)
     assert min(timeit.repeat(job.check, number=100_000, repeat=5)) / 100_000 < 1e-6  # 30 ns, where nothing else runs

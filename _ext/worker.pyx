@@ -58,7 +58,7 @@ from prime_server._ext.intake cimport (
     intake_window,
 )
 from prime_server._ext.job cimport Forward, write_forward
-from prime_server._ext.libzmq cimport add, close_all, frame, reap, start, underlying, zmq
+from prime_server._ext.libzmq cimport add, close_all, descriptor_of, events_of, frame, reap, start, underlying, zmq
 from prime_server._ext.lifecycle cimport STOPPING, process_state, workers_leave, workers_leave_descriptor
 from prime_server._ext.native cimport PRIME_DONE, PRIME_INTERRUPTED, PRIME_PYTHON
 from prime_server._ext.nativework cimport FORWARDED, RESPONDED, NativeWork, call_native
@@ -68,6 +68,14 @@ import logging
 import os
 
 import zmq as pyzmq
+
+cdef extern from "poll.h" nogil:
+    int POLLIN
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd*, unsigned long, int)
 
 from prime_server.errors import Interrupted
 
@@ -90,7 +98,13 @@ cdef enum:
     COMPLAIN_EVERY = 1000000   # us
     AVERAGE_OVER = 8           # jobs, of the service time
     ETERM = 156384765          # libzmq's own: the context is terminated
-    MAX_STAGES = 60
+    # outcomes of a wait, and what it has seen
+    WAIT_FAILED = -1
+    WAIT_INTERRUPTED = -2
+    SEEN_OTHERS = 1            # interrupts or next stages have something, or there is room for what is unsent
+    SEEN_PIPE = 2
+    SEEN_LEAVE = 4
+    SEEN_ROOM = 8              # towards the proxy
 
 cdef inline int64_t now_ns() noexcept nogil:
     cdef timespec at
@@ -135,6 +149,10 @@ cdef class WorkerLoop:
         for index, socket in enumerate(stages.values()):
             self.call.stage_names[index] = <const char*><bytes>names[index]
             self.intake.stages[index].socket = underlying(socket)
+        for index in range(len(stages)):
+            self.stage_descriptors[index] = descriptor_of(self.intake.stages[index].socket)
+        self.upstream_descriptor = descriptor_of(self.intake.upstream.socket)
+        self.interrupt_descriptor = descriptor_of(self.intake.interrupt)
         self.heartbeat_from(heartbeat)
         self.pipe_out, self.pipe_in = os.pipe()
         os.set_blocking(self.pipe_out, False)
@@ -273,14 +291,96 @@ cdef class WorkerLoop:
 
     cdef int wait(self) except -1 nogil:
         cdef Intake* intake = &self.intake
+        cdef int64_t now = self.now // 1000
+        cdef int64_t timeout = intake.reported + IDLE_REPEAT - now
+        cdef int seen = 0
+        cdef int status
+        cdef char byte
+        if intake.leaving:
+            timeout = 10000
+        elif intake.unsent_count and timeout > 100000:
+            timeout = 100000   # their clients may leave meanwhile
+        if timeout < 0:
+            timeout = 0
+        if intake.unsent_count or intake.owed or intake.leaving:
+            status = self.wait_for_all(timeout, &seen)
+        else:
+            status = self.wait_for_input(timeout, &seen)
+        if status < 0:
+            if status == WAIT_FAILED:
+                return self.broken()
+            with gil:
+                return self.look_up(True)
+        now = now_ns() // 1000
+        if status == 0 and self.lent:
+            with gil:
+                self.look_up(False)
+        if seen & SEEN_PIPE:
+            while read(self.pipe_out, &byte, 1) > 0:
+                pass
+        if seen & SEEN_LEAVE:
+            self.leave_seen = True
+        if seen & SEEN_OTHERS or intake.unsent_count:
+            self.listened = now
+            if intake_listen(intake, now) < 0:
+                return self.broken()
+        if not intake.leaving and (now - intake.reported >= IDLE_REPEAT or (intake.owed and seen & SEEN_ROOM)):
+            intake.reported = now
+            if intake_report(intake, now) < 0:
+                return self.broken()
+        return 0
+
+    cdef int wait_for_input(self, int64_t timeout, int* seen) noexcept nogil:
+        """The common wait, by poll(2) on ZeroMQ's descriptors, as libzmq's own costs a look at every socket (two system calls each), twice. A descriptor
+        can be relied on unless something was sent on its socket since it was last found empty (libzmq.pxd): only those are looked at."""
+        cdef Intake* intake = &self.intake
+        cdef pollfd items[MAX_STAGES + 4]
+        cdef int count = 4 + intake.stage_count
+        cdef int index
+        cdef int events = events_of(intake.upstream.socket)
+        cdef int status
+        if events < 0:
+            return WAIT_FAILED
+        if events & ZMQ_POLLIN:
+            timeout = 0
+        for index in range(count):
+            items[index].events = POLLIN
+        items[0].fd = self.upstream_descriptor
+        items[1].fd = self.interrupt_descriptor
+        items[2].fd = self.pipe_out
+        items[3].fd = -1 if self.leave_seen else workers_leave_descriptor()
+        for index in range(intake.stage_count):
+            items[4 + index].fd = self.stage_descriptors[index]
+            events = events_of(intake.stages[index].socket)
+            if events < 0:
+                return WAIT_FAILED
+            if events & ZMQ_POLLIN:
+                seen[0] |= SEEN_OTHERS
+                timeout = 0
+        status = poll(items, count, <int>((timeout + 999) // 1000))
+        if status < 0:
+            return WAIT_INTERRUPTED
+        if status == 0:
+            return seen[0]
+        if items[1].revents:
+            seen[0] |= SEEN_OTHERS
+        if items[2].revents:
+            seen[0] |= SEEN_PIPE
+        if items[3].revents:
+            seen[0] |= SEEN_LEAVE
+        for index in range(4, count):
+            if items[index].revents:
+                seen[0] |= SEEN_OTHERS
+        return status
+
+    cdef int wait_for_all(self, int64_t timeout, int* seen) noexcept nogil:
+        """The wait for room to send as well, which descriptors don't tell."""
+        cdef Intake* intake = &self.intake
         cdef zmq_pollitem_t items[MAX_STAGES + 5]
         cdef int count = 5 + intake.stage_count
         cdef int index
         cdef int other
         cdef int status
-        cdef int64_t now = self.now // 1000
-        cdef int64_t timeout = intake.reported + IDLE_REPEAT - now
-        cdef char byte
         memset(items, 0, count * sizeof(zmq_pollitem_t))
         items[0].socket = intake.upstream.socket
         items[0].events = ZMQ_POLLIN if intake.unsent_count < intake.limit or intake.leaving else 0
@@ -300,39 +400,21 @@ cdef class WorkerLoop:
             for index in range(4, count):
                 if intake.unsent[other].socket == items[index].socket:
                     items[index].events |= ZMQ_POLLOUT
-        if intake.leaving:
-            timeout = 10000
-        elif intake.unsent_count and timeout > 100000:
-            timeout = 100000   # their clients may leave meanwhile
-        if timeout < 0:
-            timeout = 0
         status = zmq.poll(items, count, (timeout + 999) // 1000)
         if status < 0:
-            if zmq.last_error() != EINTR:
-                return self.broken()
-            with gil:
-                return self.look_up(True)
-        now = now_ns() // 1000
-        if status == 0 and self.lent:
-            with gil:
-                self.look_up(False)
+            return WAIT_INTERRUPTED if zmq.last_error() == EINTR else WAIT_FAILED
+        if items[0].revents & ZMQ_POLLOUT:
+            seen[0] |= SEEN_ROOM
+        if items[1].revents:
+            seen[0] |= SEEN_OTHERS
         if items[2].revents:
-            while read(self.pipe_out, &byte, 1) > 0:
-                pass
+            seen[0] |= SEEN_PIPE
         if items[3].revents:
-            self.leave_seen = True
-        status = items[1].revents
-        for index in range(intake.stage_count):
-            status |= items[5 + index].revents
-        if status or intake.unsent_count:
-            self.listened = now
-            if intake_listen(intake, now) < 0:
-                return self.broken()
-        if not intake.leaving and (now - intake.reported >= IDLE_REPEAT or (intake.owed and items[0].revents & ZMQ_POLLOUT)):
-            intake.reported = now
-            if intake_report(intake, now) < 0:
-                return self.broken()
-        return 0
+            seen[0] |= SEEN_LEAVE
+        for index in range(5, count):
+            if items[index].revents:
+                seen[0] |= SEEN_OTHERS
+        return status
 
     cdef int look_up(self, bint interrupted) except -1:
         if interrupted:

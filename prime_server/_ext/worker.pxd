@@ -10,6 +10,9 @@ from prime_server._ext.libzmq cimport Message, Multipart
 from prime_server._ext.nativework cimport NativeCall
 from prime_server._ext.native cimport work_fn
 
+cdef enum:
+    MAX_STAGES = 60
+
 # What has become of a job.
 cdef struct Outcome:
     int kind
@@ -29,6 +32,9 @@ cdef class WorkerLoop:
     cdef object cleanup
     cdef object kept           # what must stay alive: sockets, capsule, names
     cdef dict stages           # name: index
+    cdef int upstream_descriptor
+    cdef int interrupt_descriptor
+    cdef int stage_descriptors[MAX_STAGES]
     cdef int pipe_out          # readable when another thread wants us to look up
     cdef int pipe_in
     cdef int stopping          # atomic
@@ -46,6 +52,8 @@ cdef class WorkerLoop:
     cdef int loop(self) except -1 nogil
     cdef bint done(self) noexcept nogil
     cdef int wait(self) except -1 nogil
+    cdef int wait_for_input(self, int64_t timeout, int* seen) noexcept nogil
+    cdef int wait_for_all(self, int64_t timeout, int* seen) noexcept nogil
     cdef int look_up(self, bint interrupted) except -1
     cdef int broken(self) except -1 nogil
     cdef int complain(self) except -1

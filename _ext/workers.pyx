@@ -95,6 +95,8 @@ cdef Worker* worker_new(Workers* workers, const char* id, size_t size, int64_t n
 
 
 cdef void worker_free(Workers* workers, Worker* worker) noexcept nogil:
+    if workers.filling == worker:
+        workers.filling = NULL
     if worker.gone:
         unlink(&workers.gone, worker)
     else:
@@ -127,6 +129,8 @@ cdef bint worker_rank(Workers* workers, Worker* worker) noexcept nogil:
 
 
 cdef void worker_gone(Workers* workers, Worker* worker, int64_t now) noexcept nogil:
+    if workers.filling == worker:
+        workers.filling = NULL
     set_rank(workers, worker, -1)
     worker.gone = True
     worker.heard = now

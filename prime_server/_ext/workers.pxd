@@ -45,6 +45,7 @@ cdef struct Workers:
     WorkerList gone              # longest gone first
     uint64_t serial
     uint64_t seed
+    Worker* filling            # the one that was given a job last, NULL once it is gone
 
 cdef inline int lowest(const Workers* workers) noexcept nogil:
     """The rank of the least loaded available worker; MOST_HELD: none is available."""

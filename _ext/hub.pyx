@@ -46,7 +46,7 @@ from prime_server._ext.lifecycle cimport (
 )
 from prime_server._ext.readiness cimport READABLE, READY_MAX, Ready, ready_open, ready_remove, ready_set, ready_wait
 from prime_server._ext.report cimport report_malformed
-from prime_server._ext.sessions cimport Connection
+from prime_server._ext.connections cimport Connection
 
 import os
 import threading

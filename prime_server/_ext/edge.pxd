@@ -2,7 +2,8 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from prime_server._ext.sessions cimport Connection, Sessions
+from prime_server._ext.connections cimport Connection
+from prime_server._ext.sessions cimport Sessions
 
 cdef class Edge:
     cdef readonly Sessions sessions

@@ -9,7 +9,7 @@ from prime_server._ext.access_log import AccessLog
 
 class Sessions:
     """What the connections of one server have asked and are owed. It knows no socket: it is told of bytes, results and time (µs of any clock
-    that doesn't go back) and says what to send. The methods are its face for tests and the curious; the edge uses it from Cython.
+    that doesn't go back) and says what to send. The edge uses it from Cython; `FedSessions` is its face for Python.
 
     `protocol` is "http", "netstring" or an object as for `prime_server.Server`; the other options are those of `prime_server.Limits`.
     """
@@ -39,27 +39,5 @@ class Sessions:
     @property
     def life(self) -> int:
         """Random per server: with a request's key it names the request over restarts."""
-    def connect(self, now: int = 0) -> int:
-        """A new connection; its number names it from now on."""
-    def receive(self, number: int, data: bytes, now: int = 0) -> None:
-        """Bytes have come on a connection."""
-    def leave(self, number: int, now: int = 0, *, broken: bool = False) -> None:
-        """The client has closed its side, or (`broken`) the connection."""
-    def disconnect(self, number: int) -> None:
-        """The connection is closed and forgotten."""
-    def output(self, number: int, now: int = 0, *, size: int | None = None) -> bytes:
-        """Takes what is to be sent on a connection, at most `size` bytes."""
-    def state(self, number: int) -> dict[str, Any]:
-        """`reads`, `finished`, `in_flight`, `unsent` and `held` (bytes), and what it is `waiting` for."""
-    def jobs_for_workers(self) -> list[list[bytes]]:
-        """Takes the jobs that are new, each as its frames."""
-    def interrupts_for_workers(self) -> list[int]:
-        """Takes the keys of requests that nobody waits for any more."""
-    def result_frames(self, frames: Sequence[Buffer], now: int = 0) -> None:
-        """A result has come on the loopback."""
-    def advance_time(self, now: int) -> int:
-        """Applies deadlines and timeouts; returns when it wants to be called next, -1 for never."""
-    def begin_drain(self, now: int = 0, *, close_idle: bool = True) -> None:
-        """From now on connections end with the answers that are due."""
     def stats(self) -> dict[str, int]:
         """Counters since the start, `connections`, `requests_in_flight` and `request_bytes_in_flight` as of now."""

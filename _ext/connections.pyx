@@ -1,0 +1,315 @@
+"""A server's connections, and the requests that each is owed an answer to.
+
+Each request is a `Pending`, linked into three places: its connection's queue, which keeps the answers in the order of the questions; a table by id,
+where a result finds it; a list by arrival, whose head has the next deadline. An answer to what stands at the head of its connection's queue goes
+straight to the connection's output, any other is held until its turn. Answers of our own take their place in the same queue.
+
+What a request's key names is answered once: with the answer the pending leaves the table, and what comes later finds nothing. When the client
+leaves, its pendings leave the table with an interrupt each.
+
+Every kind of waiting has one length of time, so that the list of those that wait is sorted by itself and only its head is looked at.
+"""
+
+from cpython.ref cimport Py_XDECREF, PyObject
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset
+
+from prime_server._ext.http cimport request_end, request_idle, request_in_body, request_start
+from prime_server._ext.netstring cimport netstring_end, netstring_idle, netstring_start
+from prime_server._ext.output cimport clear, output_start
+
+cdef enum:
+    SPARE_PENDINGS = 4096
+    TABLE_SIZE = 1024          # at first
+    INTERRUPTS = 64            # at first
+
+
+cdef class Connections:
+    def __cinit__(self):
+        self.table_size = TABLE_SIZE
+        self.table = <Pending**>calloc(self.table_size, sizeof(Pending*))
+        self.interrupts_room = INTERRUPTS
+        self.interrupts = <uint64_t*>malloc(self.interrupts_room * sizeof(uint64_t))
+        if self.table == NULL or self.interrupts == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        cdef Pending* next
+        while self.all != NULL:
+            self.closed(self.all)
+        while self.spare != NULL:
+            next = self.spare.next
+            free(self.spare)
+            self.spare = next
+        free(self.table)
+        free(self.interrupts)
+
+    cdef Connection* open(self, int64_t now) noexcept nogil:
+        cdef Connection* connection = <Connection*>calloc(1, sizeof(Connection))
+        if connection == NULL:
+            return NULL
+        connection.descriptor = -1
+        if self.protocol == HTTP:
+            request_start(&connection.http, &self.limits)
+        elif self.protocol == NETSTRING:
+            netstring_start(&connection.netstring, self.netstring_limit)
+        output_start(&connection.output)
+        connection.next = self.all
+        if self.all != NULL:
+            self.all.previous = connection
+        self.all = connection
+        self.connections += 1
+        self.accepted += 1
+        self.set_waiting(connection, now)
+        return connection
+
+    cdef void closed(self, Connection* connection) noexcept nogil:
+        cdef Connection* before
+        self.drop_pendings(connection)
+        self.wait_for(connection, FOR_WORKERS, 0)
+        if connection.dirty:
+            # rare: closed by the edge on its own account while something had changed
+            if self.dirty_first == connection:
+                self.dirty_first = connection.next_dirty
+                if self.dirty_first == NULL:
+                    self.dirty_last = NULL
+            else:
+                before = self.dirty_first
+                while before.next_dirty != connection:
+                    before = before.next_dirty
+                before.next_dirty = connection.next_dirty
+                if self.dirty_last == connection:
+                    self.dirty_last = before
+        if connection.previous != NULL:
+            connection.previous.next = connection.next
+        else:
+            self.all = connection.next
+        if connection.next != NULL:
+            connection.next.previous = connection.previous
+        self.connections -= 1
+        clear(&connection.output)
+        if self.protocol == HTTP:
+            request_end(&connection.http)
+        elif self.protocol == NETSTRING:
+            netstring_end(&connection.netstring)
+        elif connection.state != NULL:
+            with gil:
+                Py_XDECREF(<PyObject*>connection.state)
+        free(connection.stash)
+        free(connection)
+
+    cdef void touch(self, Connection* connection) noexcept nogil:
+        if connection.dirty:
+            return
+        connection.dirty = True
+        connection.next_dirty = NULL
+        if self.dirty_last == NULL:
+            self.dirty_first = connection
+        else:
+            self.dirty_last.next_dirty = connection
+        self.dirty_last = connection
+
+    cdef Connection* take_dirty(self) noexcept nogil:
+        cdef Connection* connection = self.dirty_first
+        if connection != NULL:
+            self.dirty_first = connection.next_dirty
+            if self.dirty_first == NULL:
+                self.dirty_last = NULL
+            connection.dirty = False
+        return connection
+
+    cdef void wait_for(self, Connection* connection, Waiting what, int64_t now) noexcept nogil:
+        """Moves it to the end of the list of those that wait for the same."""
+        cdef int old = connection.waiting
+        if old != FOR_WORKERS:
+            if connection.previous_waiting != NULL:
+                connection.previous_waiting.next_waiting = connection.next_waiting
+            else:
+                self.waiting_first[old] = connection.next_waiting
+            if connection.next_waiting != NULL:
+                connection.next_waiting.previous_waiting = connection.previous_waiting
+            else:
+                self.waiting_last[old] = connection.previous_waiting
+        connection.waiting = what
+        connection.waiting_since = now
+        connection.progress = 0
+        if what != FOR_WORKERS:
+            connection.next_waiting = NULL
+            connection.previous_waiting = self.waiting_last[<int>what]
+            if connection.previous_waiting != NULL:
+                connection.previous_waiting.next_waiting = connection
+            else:
+                self.waiting_first[<int>what] = connection
+            self.waiting_last[<int>what] = connection
+
+    cdef void set_waiting(self, Connection* connection, int64_t now) noexcept nogil:
+        """What it waits for now; the clock of what goes on being waited for isn't touched."""
+        cdef Waiting what
+        if connection.lingering and connection.ending and connection.first == NULL and connection.output.size == 0:
+            what = FOR_END
+        elif connection.output.size:
+            what = FOR_READER
+        elif connection.ending or connection.stash_size:
+            what = FOR_WORKERS
+        elif self.protocol == HTTP and request_in_body(&connection.http):
+            what = FOR_BODY
+        elif self.protocol == HTTP and not request_idle(&connection.http):
+            what = FOR_HEAD
+        elif self.protocol == NETSTRING and not netstring_idle(&connection.netstring):
+            what = FOR_BODY
+        elif connection.first != NULL:
+            what = FOR_WORKERS
+        else:
+            what = FOR_REQUEST
+        if <int>what != <int>connection.waiting:
+            self.wait_for(connection, what, now)
+
+    cdef bint over_bound(self, Connection* connection) noexcept nogil:
+        return connection.in_flight >= self.max_pipelined or connection.output.size + connection.held >= self.max_unread
+
+    cdef bint reads(self, Connection* connection) noexcept nogil:
+        if connection.gone or connection.broken:
+            return False
+        if connection.ending:
+            return connection.lingering
+        return connection.stash_size == 0 and not self.over_bound(connection)
+
+    cdef bint finished(self, Connection* connection) noexcept nogil:
+        if connection.broken:
+            return True
+        if connection.first != NULL or connection.output.size:
+            return False
+        return connection.gone or (connection.ending and not connection.lingering)
+
+    cdef bint lingers(self, Connection* connection, int64_t now) noexcept nogil:
+        if not connection.lingering or connection.first != NULL or connection.output.size or connection.gone:
+            return False
+        self.set_waiting(connection, now)
+        return True
+
+    # --- requests, in order, by id and by arrival ---------------------------------------------------------------------------------------
+
+    cdef Pending* new_pending(self, Connection* connection) noexcept nogil:
+        cdef Pending* pending = self.spare
+        if pending != NULL:
+            self.spare = pending.next
+            self.spares -= 1
+        else:
+            pending = <Pending*>malloc(sizeof(Pending))
+            if pending == NULL:
+                connection.broken = True
+                self.touch(connection)
+                return NULL
+        memset(pending, 0, sizeof(Pending))
+        output_start(&pending.held)
+        pending.connection = connection
+        if connection.last == NULL:
+            connection.first = pending
+        else:
+            connection.last.next = pending
+        connection.last = pending
+        connection.in_flight += 1
+        return pending
+
+    cdef void free_pending(self, Pending* pending) noexcept nogil:
+        clear(&pending.held)
+        if self.spares < SPARE_PENDINGS:
+            pending.next = self.spare
+            self.spare = pending
+            self.spares += 1
+        else:
+            free(pending)
+
+    cdef Pending* find(self, uint32_t id, uint32_t time_stamp) noexcept nogil:
+        cdef Pending* pending = self.table[id & (self.table_size - 1)]
+        while pending != NULL and not (pending.id == id and pending.time_stamp == time_stamp):
+            pending = pending.bucket
+        return pending
+
+    cdef int grow_table(self) noexcept nogil:
+        cdef size_t size = self.table_size * 2
+        cdef Pending** table = <Pending**>calloc(size, sizeof(Pending*))
+        cdef Pending* pending = self.oldest
+        if table == NULL:
+            return -1
+        while pending != NULL:
+            pending.bucket = table[pending.id & (size - 1)]
+            table[pending.id & (size - 1)] = pending
+            pending = pending.newer
+        free(self.table)
+        self.table = table
+        self.table_size = size
+        return 0
+
+    cdef void enter(self, Pending* pending) noexcept nogil:
+        """Into the table, which has room, and behind the others by arrival: a worker's result is waited for."""
+        cdef Pending** slot = &self.table[pending.id & (self.table_size - 1)]
+        pending.bucket = slot[0]
+        slot[0] = pending
+        pending.older = self.newest
+        pending.newer = NULL
+        if self.newest != NULL:
+            self.newest.newer = pending
+        else:
+            self.oldest = pending
+        self.newest = pending
+        self.in_flight += 1
+        self.payload += pending.payload
+        pending.connection.waiting_for_workers += 1
+
+    cdef void forget(self, Pending* pending) noexcept nogil:
+        """Out of the table and the deadlines, if it is there: it has been answered, or nobody waits for it."""
+        cdef Pending** slot
+        if pending.deadline == 0 and pending.older == NULL and pending.newer == NULL and self.oldest != pending:
+            return
+        slot = &self.table[pending.id & (self.table_size - 1)]
+        while slot[0] != pending:
+            if slot[0] == NULL:
+                return
+            slot = &slot[0].bucket
+        slot[0] = pending.bucket
+        if pending.older != NULL:
+            pending.older.newer = pending.newer
+        else:
+            self.oldest = pending.newer
+        if pending.newer != NULL:
+            pending.newer.older = pending.older
+        else:
+            self.newest = pending.older
+        pending.older = NULL
+        pending.newer = NULL
+        pending.deadline = 0
+        self.in_flight -= 1
+        self.payload -= pending.payload
+        pending.connection.waiting_for_workers -= 1
+
+    cdef void interrupt(self, Pending* pending) noexcept nogil:
+        cdef uint64_t* grown
+        if self.interrupts_size == self.interrupts_room:
+            grown = <uint64_t*>realloc(self.interrupts, 2 * self.interrupts_room * sizeof(uint64_t))
+            if grown == NULL:
+                return
+            self.interrupts = grown
+            self.interrupts_room *= 2
+        self.interrupts[self.interrupts_size] = <uint64_t>pending.id | (<uint64_t>pending.time_stamp << 32)
+        self.interrupts_size += 1
+        self.interrupted += 1
+
+    cdef void drop_pendings(self, Connection* connection) noexcept nogil:
+        """Nobody waits for them any more."""
+        cdef Pending* pending = connection.first
+        cdef Pending* next
+        while pending != NULL:
+            next = pending.next
+            if pending.numbered and not pending.done:
+                self.interrupt(pending)
+                self.forget(pending)
+            self.free_pending(pending)
+            pending = next
+        connection.first = NULL
+        connection.last = NULL
+        connection.in_flight = 0
+        connection.held = 0
+
+    cdef Output* output_of(self, Pending* pending) noexcept nogil:
+        return &pending.connection.output if pending.connection.first == pending else &pending.held

@@ -1,0 +1,128 @@
+"""A server's connections and the requests that they wait for: the lists, the table and the order."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+
+from prime_server._ext.http cimport Limits, RequestParser
+from prime_server._ext.netstring cimport NetstringParser
+from prime_server._ext.output cimport Output
+
+cdef enum:
+    HTTP = 0
+    NETSTRING = 1
+    PYTHON = 2                 # a user's protocol class
+
+# What a connection is waiting for; each has one length of time, so a list of each is sorted by itself.
+cdef enum Waiting:
+    FOR_WORKERS = 0            # no timer: the requests' deadlines watch over it
+    FOR_REQUEST = 1            # keep-alive timeout
+    FOR_HEAD = 2               # header timeout
+    FOR_BODY = 3               # body timeout: so much must come in this time
+    FOR_READER = 4             # write timeout: the client must take something in this time
+    FOR_END = 5                # the answer is out, the rest of what the client sends is thrown away for a moment
+    WAITINGS = 6
+
+cdef struct Pending:           # a request, or an answer of our own, in its place among the others of its connection
+    Connection* connection
+    Pending* next              # on the connection, in order
+    Pending* bucket            # in the table, same slot
+    Pending* newer             # by arrival, for the deadlines
+    Pending* older
+    uint32_t id
+    uint32_t time_stamp
+    uint16_t bits
+    uint16_t flags
+    uint32_t sequence          # of the next message of its response
+    bint keep_alive
+    bint numbered              # it has an id: it is logged
+    bint done                  # its answer is complete
+    bint failed                # the connection ends behind what is there of the answer
+    int code
+    int64_t deadline
+    size_t payload             # bytes of the request
+    size_t answered            # bytes of the response so far
+    Output held                # of the response, until it's its turn
+
+cdef struct Connection:
+    int descriptor             # the edge's
+    int interest               # the edge's
+    Connection* next           # of all
+    Connection* previous
+    Connection* next_dirty
+    Connection* next_waiting
+    Connection* previous_waiting
+    Waiting waiting
+    int64_t waiting_since
+    size_t progress            # bytes since then, in the direction that is waited for
+    bint dirty                 # something has changed that the edge should see
+    bint ending                # nothing more is parsed; closed when all is answered and sent
+    bint lingering             # a refused client may still be sending: throw that away for a while before closing
+    bint gone                  # the client has left; what is already on its way out is flushed
+    bint broken                # close at once
+    int in_flight              # pendings
+    int waiting_for_workers    # of them those with a worker
+    size_t held                # bytes of held answers
+    Pending* first
+    Pending* last
+    Output output
+    char* stash                # owned: bytes read but not parsed yet, because the connection is over its bound
+    size_t stash_size
+    uint64_t received
+    RequestParser http
+    NetstringParser netstring
+    void* state                # owned reference: the Python object that a user's protocol sees as the connection
+
+cdef class Connections:
+    cdef int protocol
+    cdef Limits limits
+    cdef size_t netstring_limit
+    cdef int64_t waits[WAITINGS]   # by Waiting, us, 0: for ever
+    cdef int max_pipelined         # requests in flight of one connection
+    cdef size_t max_unread         # response bytes that wait for one reader
+    cdef size_t in_flight          # requests that a result is waited for
+    cdef size_t payload            # their bytes
+    cdef Pending** table           # owned, by id
+    cdef size_t table_size         # a power of two
+    cdef Pending* oldest
+    cdef Pending* newest
+    cdef Pending* spare            # pool, linked by next
+    cdef int spares
+    cdef Connection* all
+    cdef size_t connections
+    cdef Connection* waiting_first[WAITINGS]
+    cdef Connection* waiting_last[WAITINGS]
+    cdef Connection* dirty_first
+    cdef Connection* dirty_last
+    cdef uint64_t* interrupts      # owned, keys of requests that nobody waits for any more: whoever has read them resets the size
+    cdef size_t interrupts_size
+    cdef size_t interrupts_room
+    cdef uint64_t accepted, interrupted
+
+    # A new connection, NULL without memory. The edge sets `descriptor`.
+    cdef Connection* open(self, int64_t now) noexcept nogil
+    # The edge has closed its socket: forgets the connection and frees it.
+    cdef void closed(self, Connection* connection) noexcept nogil
+    # Whether to read from it now.
+    cdef bint reads(self, Connection* connection) noexcept nogil
+    # Everything is answered and sent, or never will be: close it.
+    cdef bint finished(self, Connection* connection) noexcept nogil
+    # Everything is answered and sent to a client that may still be sending: shut down the sending side and read on until `finished`.
+    cdef bint lingers(self, Connection* connection, int64_t now) noexcept nogil
+    # Something of it has changed that the edge should see; the next such connection, NULL when there is none.
+    cdef void touch(self, Connection* connection) noexcept nogil
+    cdef Connection* take_dirty(self) noexcept nogil
+    # What it waits for, for ever or until its time is over.
+    cdef void wait_for(self, Connection* connection, Waiting what, int64_t now) noexcept nogil
+    cdef void set_waiting(self, Connection* connection, int64_t now) noexcept nogil
+    cdef bint over_bound(self, Connection* connection) noexcept nogil
+    # A pending at the end of the connection's queue. NULL without memory: the connection is broken then.
+    cdef Pending* new_pending(self, Connection* connection) noexcept nogil
+    cdef void free_pending(self, Pending* pending) noexcept nogil
+    cdef Pending* find(self, uint32_t id, uint32_t time_stamp) noexcept nogil
+    cdef int grow_table(self) noexcept nogil
+    cdef void enter(self, Pending* pending) noexcept nogil
+    cdef void forget(self, Pending* pending) noexcept nogil
+    cdef void interrupt(self, Pending* pending) noexcept nogil
+    cdef void drop_pendings(self, Connection* connection) noexcept nogil
+    # Where its answer goes: out, or held until its turn.
+    cdef Output* output_of(self, Pending* pending) noexcept nogil

@@ -1,0 +1,1 @@
+"""A server's connections and the requests that they wait for: for Cython only."""

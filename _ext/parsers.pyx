@@ -141,7 +141,7 @@ cdef class RequestParser:
     cdef bint asks
 
     def __cinit__(
-        self, *, max_target=8190, max_head=65536, max_fields=100, max_body=33554432, other_methods=False, raw_targets=False
+        self, *, max_target=8192, max_head=32768, max_fields=128, max_body=33554432, other_methods=False, raw_targets=False
     ):
         request_start(&self.state, &self.limits)
         self.limits.target = bytes_of("max_target", max_target)
@@ -285,7 +285,7 @@ cdef class ResponseParser:
     cdef object expected
     cdef bint announced  # of the response being read, what it answers has been taken from `expected`
 
-    def __cinit__(self, *, max_head=65536, max_fields=100, max_body=33554432):
+    def __cinit__(self, *, max_head=32768, max_fields=128, max_body=33554432):
         response_start(&self.state, &self.limits)
         self.limits.target = 0
         self.limits.head = bytes_of("max_head", max_head)

@@ -22,7 +22,7 @@ bodies = st.binary(max_size=120)
 
 
 @st.composite
-def messages(draw, first_line):
+def messages(draw, first_line, chunk_lines=(b"%x\r\n", b"%X;a=b\r\n", b"%03x ; c\r\n"), blanks=(b" ", b"", b" \t")):
     """A well-formed message: its bytes, its fields and its body. `first_line` draws the line, without its end."""
     fields = draw(st.lists(st.tuples(tokens.map(lambda name: b"X-" + name), texts), max_size=6))
     body = draw(bodies)
@@ -37,12 +37,12 @@ def messages(draw, first_line):
     else:
         fields.append((b"Transfer-Encoding", b"chunked"))
         ends = sorted({*draw(st.lists(st.integers(0, len(body)), max_size=4)), 0, len(body)})
-        form = draw(st.sampled_from([b"%x\r\n", b"%X;a=b\r\n", b"%03x ;c\r\n"]))
+        form = draw(st.sampled_from(chunk_lines))
         chunks = [body[start:end] for start, end in itertools.pairwise(ends)]
         wire = b"".join(form % len(chunk) + chunk + b"\r\n" for chunk in chunks)
         wire += b"0\r\n" + draw(st.sampled_from([b"", b"A: b\r\n"])) + b"\r\n"
     fields = draw(st.permutations(fields))
-    white = draw(st.sampled_from([b" ", b"", b" \t"]))
+    white = draw(st.sampled_from(blanks))
     head = b"".join([draw(first_line), b"\r\n", *(name + b":" + white + value + white + b"\r\n" for name, value in fields), b"\r\n"])
     if framing == "chunks":
         fields = [*fields, (b"Content-Length", b"%d" % len(body))]

@@ -51,7 +51,7 @@ class ParsedRequest:
 class RequestParser:
     """Reads the requests of one connection, by the letter of RFC 9112 and RFC 9110.
 
-    What is over a limit is refused while it comes in: `max_target` bytes of request target (414; the default is Apache's), `max_head` bytes of
+    What is over a limit is refused while it comes in: `max_target` bytes of request target (414), `max_head` bytes of
     request line and header fields and `max_fields` of these (431; also the trailers of a chunked body, and its chunk extensions, 413), `max_body`
     bytes of body (413). `other_methods` takes methods that RFC 9110 and RFC 5789 don't know, which are else a 501; `raw_targets` takes the bytes
     ``[ ] { } | ^ ` `` in targets, which browsers send as they are although RFC 3986 has them encoded. Raises `ValueError` for a negative limit.
@@ -60,9 +60,9 @@ class RequestParser:
     def __init__(
         self,
         *,
-        max_target: int = 8190,
-        max_head: int = 65536,
-        max_fields: int = 100,
+        max_target: int = 8192,
+        max_head: int = 32768,
+        max_fields: int = 128,
         max_body: int = 33554432,
         other_methods: bool = False,
         raw_targets: bool = False,
@@ -118,7 +118,7 @@ class ParsedResponse:
 class ResponseParser:
     """Reads the responses on one connection; interim ones (1xx) are dropped. Limits as for `RequestParser`; every refusal has the status 502."""
 
-    def __init__(self, *, max_head: int = 65536, max_fields: int = 100, max_body: int = 33554432) -> None: ...
+    def __init__(self, *, max_head: int = 32768, max_fields: int = 128, max_body: int = 33554432) -> None: ...
     def expect(self, method: str, /) -> None:
         """A request with this method has been sent: the response to a HEAD has no body. Responses not announced are taken for a GET's."""
     def feed(self, data: Buffer, /) -> list[ParsedResponse]:

@@ -7,11 +7,11 @@ decision knows of everything that came in the same round. No call does work that
 **Order.** Jobs wait in one backlog, first in, first out; what comes back from a worker goes to its front. Only its head is considered: when that job
 needs an idle worker and there is none, those behind it wait too, or a stream of short jobs could keep every worker busy and starve it for ever.
 
-**Whom.** The idle worker that has been idle longest; but where jobs are far shorter than it takes to wake a worker, the one that was given the last job
-gets more until it has some `WAKE_US` of work: it will be done with them before another would have begun (measured with 8 workers a stage: a million
-numbers in a third of the time). Without an idle one, a worker of ours whose window has room, while the stage's service time says
-that the job would wait less than `window_us` behind what that worker holds. It gets nothing more once what it runs takes long. A job that may
-not be repeated, and one that has killed a worker, is given to an idle worker only, the latter alone: nothing is put behind it.
+**Whom.** The idle worker that has been idle longest; but where jobs are far shorter than it takes to wake a worker, the one that was given the last
+job gets more until it has some `WAKE_US` of work: it will be done with them before another would have begun (measured with 8 workers a stage: a
+million numbers in a third of the time). Without an idle one, a worker of ours whose window has room, while the stage's service time says that the
+job would wait less than `window_us` behind what that worker holds. It gets nothing more once what it runs takes long. A job that may not be
+repeated, and one that has killed a worker, is given to an idle worker only, the latter alone: nothing is put behind it.
 
 **Two kinds of workers.** A plain one, of the original, says `[heartbeat]`: whatever it held is finished, and it holds one job at most. Ours adds a
 report that names what is finished and what is handed back, and only names count: an idle flag may have crossed with a job on its way. For a plain
@@ -108,6 +108,8 @@ cdef class Balancer:
             raise ValueError(f"max_window is a number of jobs from 1 to {MOST_HELD}, not {max_window!r}")
         if not 0 <= window_us <= 1_000_000_000:
             raise ValueError(f"window_us is a time in microseconds from 0 to 10^9, not {window_us!r}")
+        if life is not None and not 0 <= life < 1 << 64:
+            raise ValueError(f"life is a number of 64 bits, not {life!r}")
         self.life = life if life is not None else secrets.randbits(64) or 1
         self.choice = None if choose is None else Choice(choose)
         self.max_backlog = max_backlog
@@ -540,6 +542,7 @@ cdef class Balancer:
                 worker != NULL
                 and 0 < worker.rank < self.pack
                 and job.repeatable
+                and job.holder_serial == 0  # what was handed back has waited behind others once
                 and not job.strikes
                 and now - worker.progress <= WAKE_US
             ):

@@ -28,6 +28,7 @@ cdef enum:
     HELLO_MAGIC = 0x48535250   # "PRSH"
     WIRE_VERSION = 1
     EXTENSION_SIZE = INFO_SIZE - BARE_INFO_SIZE
+    MAX_CODE = 1023            # ten bits
 
 cdef extern from * nogil:
     """
@@ -88,10 +89,10 @@ cdef int read_info(const char* data, size_t size, Info* into) noexcept nogil:
     into.bits = get16(data + 8)
     into.size = BARE_INFO_SIZE
     at = data + BARE_INFO_SIZE
-    if size < BARE_INFO_SIZE + 6 or get32(at) != INFO_MAGIC:
+    if size < BARE_INFO_SIZE + 4 or get32(at) != INFO_MAGIC:
         return 0
     # Behind our magic a length that is short of version 1, or of what has come, is a lie.
-    if get8(at + 5) < EXTENSION_SIZE or get8(at + 5) > size - BARE_INFO_SIZE or get8(at + 4) < WIRE_VERSION:
+    if size < BARE_INFO_SIZE + 6 or get8(at + 5) < EXTENSION_SIZE or get8(at + 5) > size - BARE_INFO_SIZE or get8(at + 4) < WIRE_VERSION:
         return -1
     into.extended = True
     into.size = INFO_SIZE
@@ -113,14 +114,16 @@ cdef int write_info(Message* to, const Info* info, Message* original) noexcept n
     cdef size_t size = known
     cdef char* data
     cdef char* at
-    if original != NULL and size_of(original) > known:
+    if original != NULL and size_of(original) < known:
+        original = NULL  # it came without our extension, which leaves nothing to pass on
+    if original != NULL:
         size = size_of(original)
     if zmq.msg_init_size(to, size) != 0:
         zmq.msg_init(to)
         return -1
     data = <char*>zmq.msg_data(to)
     if original != NULL:
-        memcpy(data, data_of(original), size if size_of(original) > size else size_of(original))
+        memcpy(data, data_of(original), size)
     put32(data, info.id)
     put32(data + 4, info.time_stamp)
     if known < BARE_INFO_SIZE:
@@ -323,6 +326,10 @@ class RequestInfo:
         cdef Info info
         cdef Message message
         memset(&info, 0, sizeof(Info))
+        if not 0 <= self.version <= BITS_VERSION:
+            raise ValueError(f"a version is a number from 0 to {BITS_VERSION}, not {self.version!r}")
+        if not 0 <= self.code <= MAX_CODE:
+            raise ValueError(f"a code is a number from 0 to {MAX_CODE}, not {self.code!r}")
         info.id = self.id
         info.time_stamp = self.time_stamp
         info.bits = self.version | (BITS_KEEP_ALIVE if self.keep_alive else 0) | (BITS_CLOSE if self.close else 0)

@@ -49,8 +49,8 @@ cdef class Balancer:
     cdef size_t known      # workers that aren't gone
     cdef double service     # us, recent mean of what workers report; -1: none has yet
     cdef double turnaround  # us, recent mean from giving a job to hearing that it is finished; -1: none is yet
-    cdef int pack              # jobs that one worker may hold before the next idle one is woken
     cdef int limit         # jobs that a worker may hold at this service time
+    cdef int pack          # jobs that one worker may hold before the next idle one is woken
     cdef int64_t declined_at
     cdef Counters count
 

@@ -57,4 +57,7 @@ class RequestInfo:
     def from_bytes(data: Buffer) -> RequestInfo:
         """Raises `ProtocolError` for what is no info frame."""
     def to_bytes(self) -> bytes:
-        """The frame; 12 bytes without the extension."""
+        """The frame; 12 bytes without the extension.
+
+        Raises `ValueError` or `OverflowError` for what does not fit: `version` has 3 bits, `code` 10, the others are as wide as on the wire.
+        """

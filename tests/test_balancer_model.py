@@ -1,0 +1,617 @@
+"""The balancer against a model that is slow and obviously right.
+
+Hypothesis lets jobs, workers, deaths, cancellations and time come in any order; the model, made of lists that are searched, says after each what
+must be sent next, to whom. So these hold for every history that it finds:
+
+* each job is finished, refused or cancelled, and exactly once;
+* jobs go out first in, first out, what came back before the rest;
+* no job is with two workers at a time, nor given again after it may have run, except where it may be repeated;
+* no worker is idle while a job waits that it may be given, and the one that has been idle longest is next, except that a worker that has just
+  been given tiny jobs gets some more of them;
+* no worker holds more than its window, or than the service time allows, nor anything behind a job that must run alone or takes long;
+* when all is quiet, nothing is left.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from balancing import IDEMPOTENT, IDLE, LEAVING, LIFE, Desk, key
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+WINDOW_US, WAKE_US, STALLED_US, GONE_US, BEAT_US, CROSSING_US = 250, 50, 1_000, 50_000, 900_000, 20_000
+IMPOSSIBLE = 999  # the key of a job that nobody knows
+
+
+@dataclass(eq=False)
+class Job:
+    number: int
+    kind: str  # "again": may be repeated, "once": may not, "foreign": without our extension
+    sender: str
+    deadline: int | None
+    arrived: int
+    strikes: int = 0
+    gives: int = 0
+    cancelled: bool = False
+    last: Worker | None = None  # that had it
+    given: int = 0
+    end: str = ""
+
+    @property
+    def careful(self) -> bool:
+        return self.kind != "again" or self.strikes > 0
+
+
+@dataclass(eq=False)
+class Worker:
+    name: str
+    ours: bool
+    window: int
+    heard: int
+    held: list[Job] = field(default_factory=list)  # oldest first
+    doubtful: Job | None = None
+    leaving: bool = False
+    stalled: bool = False
+    running: int | None = None
+    progress: int = 0
+    lost_at: int = 0
+
+    @property
+    def alone(self) -> bool:
+        return any(job.strikes for job in self.held)
+
+
+class Model:
+    def __init__(self, max_backlog: int, max_attempts: int) -> None:
+        self.max_backlog, self.max_attempts = max_backlog, max_attempts
+        self.jobs: list[Job] = []
+        self.backlog: list[Job] = []
+        self.refusals: list[tuple[str, int, int]] = []
+        self.greetings: list[str] = []
+        self.greeted_peers: set[str] = set()
+        self.workers: list[Worker] = []
+        self.idle: list[Worker] = []  # longest idle first
+        self.gone: list[Worker] = []
+        self.filling: Worker | None = None  # was given the last job
+        self.service: float | None = None
+        self.turnaround: float | None = None
+        self.untold = 0
+
+    # --- what becomes of a job
+
+    def finish(self, job: Job, end: str) -> None:
+        assert not job.end, f"job {job.number} was {job.end} and now {end}"
+        job.end = end
+
+    def refuse(self, job: Job, status: int) -> None:
+        self.finish(job, str(status))
+        if job.sender and job.kind == "foreign":
+            self.untold += 1
+        else:
+            self.refusals.append((job.sender, status, job.number))
+
+    def strike(self, job: Job) -> None:
+        job.strikes += 1
+        if job.kind == "again" and job.strikes < 2 and job.gives < self.max_attempts:
+            self.backlog.insert(0, job)
+        else:
+            self.refuse(job, 500 if job.kind == "again" and job.strikes >= 2 else 502)
+
+    def learn(self, service: int) -> None:
+        self.service = service if self.service is None else self.service + (service - self.service) / 8
+
+    def limit(self) -> float:
+        if self.service is None:
+            return 1
+        return 64 if self.service == 0 else min(64, max(1, int(WINDOW_US / self.service)))
+
+    def pack(self) -> int:
+        if self.service is None:
+            return 0
+        return min(int(self.limit()), 50 if self.service == 0 else int(WAKE_US / self.service + 1e-9))
+
+    def available(self, worker: Worker) -> bool:
+        if worker not in self.workers or worker.leaving or worker.stalled or worker.alone:
+            return False
+        return len(worker.held) < worker.window
+
+    def expected_wait(self) -> int:
+        mean = self.service if self.service is not None else self.turnaround
+        held = sum(len(worker.held) for worker in self.workers)
+        if len(self.idle) > len(self.backlog) or not self.workers or mean is None:
+            return 0
+        return int(mean * (len(self.backlog) + held) / len(self.workers))
+
+    def rank(self, worker: Worker) -> None:
+        idle = not worker.held and not worker.leaving and worker in self.workers
+        if idle and worker not in self.idle:
+            self.idle.append(worker)
+        elif not idle and worker in self.idle:
+            self.idle.remove(worker)
+
+    # --- what must be sent next
+
+    def next(self, now: int) -> tuple | None:
+        if self.greetings:
+            return (self.greetings.pop(0), "hello")
+        if not self.refusals:
+            while self.backlog and self.backlog[0].deadline is not None and self.backlog[0].deadline <= now:
+                self.refuse(self.backlog.pop(0), 504)
+                if self.refusals:
+                    break
+        if self.refusals:
+            return self.refusals.pop(0)
+        if not self.backlog:
+            return None
+        job = self.backlog[0]
+        if self.idle:
+            worker = self.idle[0]
+            last = self.filling
+            if last and last.held and self.available(last) and len(last.held) < self.pack() and now - last.progress <= WAKE_US:
+                # what has been given away before isn't put behind others again while somebody is idle
+                worker = worker if job.careful or job.last else last
+        elif job.careful:
+            return None
+        else:
+            open_ = [
+                worker
+                for worker in self.workers
+                if worker.ours
+                and self.available(worker)
+                and len(worker.held) < self.limit()
+                and now - worker.progress <= STALLED_US
+            ]
+            if not open_:
+                return None
+            fewest = min(len(worker.held) for worker in open_)
+            return (frozenset(worker.name for worker in open_ if len(worker.held) == fewest), job.number)
+        return (frozenset([worker.name]), job.number)
+
+    def give(self, name: str, now: int) -> None:
+        job = self.backlog.pop(0)
+        worker = next(worker for worker in self.workers if worker.name == name)
+        assert not any(job in other.held for other in self.workers)
+        assert not job.cancelled
+        assert not job.end
+        if not worker.held:
+            worker.progress = now
+            worker.stalled = False
+        worker.held.append(job)
+        job.gives += 1
+        job.last = self.filling = worker
+        job.given = now
+        self.rank(worker)
+
+
+numbers = st.integers(0, 63)
+mostly = st.sampled_from([True, True, True, False])
+
+
+class Balancing(RuleBasedStateMachine):
+    @initialize(
+        max_backlog=st.sampled_from([1000, 1000, 4]),
+        max_attempts=st.integers(1, 3),
+        workers=st.lists(st.sampled_from([None, 1, 2, 5, 64]), max_size=5),
+        service=st.sampled_from([1, 60, None]),
+    )
+    def start(self, max_backlog: int, max_attempts: int, workers: list[int | None], service: int | None) -> None:
+        self.desk = Desk(max_backlog=max_backlog, max_attempts=max_attempts, window_us=WINDOW_US)
+        self.model = Model(max_backlog, max_attempts)
+        self.names = 0
+        for window in workers:
+            self.worker_comes(window, service)
+
+    # --- jobs
+
+    @rule(
+        kinds=st.lists(st.sampled_from(["again", "again", "again", "again", "again", "again", "once", "foreign"]), min_size=1, max_size=8),
+        sender=st.sampled_from(["", "srv", "other"]),
+        left=st.sampled_from([None, None, 60_000_000, 60_000_000, 1_000]),
+        strikes=st.sampled_from([0, 0, 0, 0, 0, 1]),
+        taken=mostly,
+    )
+    def jobs_come(self, kinds: list[str], sender: str, left: int | None, strikes: int, taken: bool) -> None:
+        for kind in kinds:
+            self.job_comes(kind, sender, left, strikes)
+        if taken:
+            self.take()
+
+    def job_comes(self, kind: str, sender: str, left: int | None, strikes: int) -> None:
+        model, desk = self.model, self.desk
+        number = len(model.jobs)
+        if kind == "foreign":
+            left, strikes = None, 0
+        job = Job(number, kind, sender, None if left is None else desk.now + left, desk.now, strikes)
+        model.jobs.append(job)
+        if kind == "foreign":
+            desk.foreign_job(number, sender=sender)
+        else:
+            desk.job(number, sender=sender, flags=IDEMPOTENT if kind == "again" else 0, time_left=left or 0, strikes=strikes)
+            if sender and sender not in model.greeted_peers:
+                model.greeted_peers.add(sender)
+                model.greetings.append(sender)
+        wait = model.expected_wait()
+        if (left is not None and wait > left) or len(model.backlog) >= model.max_backlog + len(model.idle):
+            model.refuse(job, 503)
+        else:
+            model.backlog.append(job)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(which=numbers)
+    def job_is_cancelled(self, which: int) -> None:
+        job = self.model.jobs[-1 - which % len(self.model.jobs)]
+        life = 0 if job.kind == "foreign" else LIFE
+        self.desk.balancer.cancel_request(life, key(job.number), now=self.desk.now)
+        held = any(job in worker.held for worker in self.model.workers)
+        if job in self.model.backlog:
+            self.model.backlog.remove(job)
+            self.model.finish(job, "cancelled")
+        elif held and not job.cancelled:
+            job.cancelled = True
+            self.model.finish(job, "cancelled")
+
+    @precondition(lambda self: self.model.backlog)
+    @rule(which=numbers)
+    def job_comes_again(self, which: int) -> None:
+        job = self.model.backlog[which % len(self.model.backlog)]
+        if job.kind != "foreign":
+            before = self.desk.stats("duplicates")
+            self.desk.job(job.number, flags=IDEMPOTENT, attempt=1)
+            assert self.desk.stats("duplicates") == before + 1
+
+    # --- workers
+
+    @rule(window=st.sampled_from([None, 1, 2, 5, 64]), service=st.sampled_from([None, 1]))
+    def worker_comes(self, window: int | None, service: int | None) -> None:
+        """A plain one, without a window; one of ours may have finished something in an earlier life."""
+        name = f"w{self.names}"
+        self.names += 1
+        worker = Worker(name, window is not None, window or 1, self.desk.now, progress=self.desk.now)
+        self.model.workers.append(worker)
+        if window is None:
+            self.desk.beat(name)
+        else:
+            self.desk.report(name, window=window, finished=[] if service is None else [IMPOSSIBLE], service=service or 0)
+            self.model.greetings.append(name)
+            if service is not None:
+                self.model.learn(service)
+        self.model.rank(worker)
+
+    def worker(self, which: int, ours: bool) -> Worker | None:
+        workers = [worker for worker in self.model.workers if worker.ours == ours]
+        return workers[which % len(workers)] if workers else None
+
+    def done(self, worker: Worker, job: Job, *, turnaround: bool = True) -> None:
+        worker.held.remove(job)
+        if turnaround:
+            took = self.desk.now - job.given
+            mean = self.model.turnaround
+            self.model.turnaround = took if mean is None else mean + (took - mean) / 8
+            worker.progress = self.desk.now
+        if not job.cancelled:
+            self.model.finish(job, "finished")
+
+    @rule(which=numbers, taken=mostly)
+    def plain_worker_beats(self, which: int, taken: bool) -> None:
+        worker = self.worker(which, ours=False)
+        if worker is None:
+            return
+        now = self.desk.now
+        self.desk.beat(worker.name)
+        doubt = worker.doubtful is not None
+        worker.doubtful = None
+        if worker.held:
+            job = worker.held[0]
+            doubt = doubt or (now - worker.heard >= BEAT_US and now - job.given <= CROSSING_US)
+            doubt = doubt and not job.cancelled
+            self.done(worker, job, turnaround=not doubt)
+            if doubt:
+                worker.doubtful = job
+        worker.heard = now
+        self.model.rank(worker)
+        if taken:
+            self.take()
+
+    @rule(
+        which=numbers,
+        finished=st.sampled_from([64, 1, 2, 3, 0]),
+        returned=st.sampled_from([0, 0, 64, 1, 2]),
+        busy=st.sampled_from([0, 0, 100, 2_000]),
+        service=st.sampled_from([1, 1, 1, 0, 30, 100, 5_000]),
+        nonsense=st.booleans(),
+        leaves=st.sampled_from([False] * 19 + [True]),
+        taken=mostly,
+    )
+    def worker_reports(
+        self, which: int, finished: int, returned: int, busy: int, service: int, nonsense: bool, leaves: bool, taken: bool
+    ) -> None:
+        """It has finished the oldest `finished` jobs, hands back the newest `returned`, and runs the one after the finished."""
+        worker = self.worker(which, ours=True)
+        if worker is None:
+            return
+        model = self.model
+        done = worker.held[:finished]
+        rest = worker.held[finished:]
+        back = rest[max(1 if busy else 0, len(rest) - returned) :] if returned else []
+        kept = [job for job in rest if job not in back]
+        running = kept[0] if busy and kept else None
+        foreign = {job.number for job in (*done, *back, running) if job and job.kind == "foreign"}
+        if foreign:  # reports of the helper name one life only
+            return
+        unknown = [IMPOSSIBLE] if nonsense else []
+        idle = not kept and not leaves
+        self.desk.report(
+            worker.name,
+            flags=(IDLE if idle else 0) | (LEAVING if leaves else 0),
+            window=worker.window,
+            finished=[*(job.number for job in done), *unknown],
+            returned=[job.number for job in back],
+            busy=busy if running else 0,
+            running=running.number if running else None,
+            service=service,
+        )
+        for job in done:
+            self.done(worker, job)
+        for job in reversed(back):
+            worker.held.remove(job)
+            job.gives -= 1
+            if not job.cancelled:
+                model.backlog.insert(0, job)
+        if done or unknown:
+            model.learn(service)
+        if leaves and not worker.leaving:
+            model.greetings.append(worker.name)
+        worker.leaving = leaves
+        worker.stalled = bool(back) or (busy > STALLED_US and running is not None)
+        worker.running = running.number if running else None
+        worker.heard = self.desk.now
+        if leaves and not worker.held:
+            model.workers.remove(worker)
+        model.rank(worker)
+        if taken:
+            self.take()
+
+    @precondition(lambda self: any(worker.held for worker in self.model.workers))
+    @rule(which=numbers, taken=mostly)
+    def worker_dies(self, which: int, taken: bool) -> None:
+        workers = [worker for worker in self.model.workers if worker.held]
+        worker = workers[which % len(workers)]
+        self.desk.lose(worker.name)
+        self.buried(worker)
+        if taken:
+            self.take()
+
+    @precondition(lambda self: len(self.model.idle) > 1)
+    @rule(which=numbers)
+    def idle_worker_dies(self, which: int) -> None:
+        worker = self.model.idle[which % len(self.model.idle)]
+        self.desk.lose(worker.name)
+        self.buried(worker)
+
+    def buried(self, worker: Worker) -> None:
+        model = self.model
+        running = next((job for job in worker.held if job.number == worker.running), None)
+        if running is None and worker.held and not worker.leaving:
+            running = worker.held[0]
+        for job in reversed(worker.held):
+            if job.cancelled:
+                continue
+            if job is running:
+                model.strike(job)
+            else:
+                model.backlog.insert(0, job)
+        worker.held = []
+        job = worker.doubtful
+        if job is not None and job.kind == "again":
+            assert job.end == "finished"
+            job.end = ""
+            model.strike(job)
+        worker.doubtful = None
+        worker.lost_at = self.desk.now
+        model.workers.remove(worker)
+        model.gone.append(worker)
+        model.rank(worker)
+
+    @precondition(lambda self: self.model.gone)
+    @rule(which=numbers)
+    def dead_worker_is_heard(self, which: int) -> None:
+        """What it had sent is read after its end is known: its jobs that are still queued are finished after all."""
+        worker = self.model.gone[which % len(self.model.gone)]
+        if self.desk.now - worker.lost_at >= GONE_US:
+            return
+        jobs = [job for job in self.model.backlog if job.last is worker and job.kind != "foreign"]
+        if worker.ours:
+            self.desk.report(worker.name, finished=[job.number for job in jobs])
+            for job in jobs:
+                self.model.backlog.remove(job)
+                self.model.finish(job, "finished")
+        else:
+            self.desk.beat(worker.name)
+
+    # --- time
+
+    @rule(us=st.sampled_from([1, 49, 200, 1_001, 10_000, 60_000, 890_000, 900_000]))
+    def time_passes(self, us: int) -> None:
+        self.desk.later(us)
+
+    @rule()
+    def it_ticks(self) -> None:
+        model, now = self.model, self.desk.now
+        for job in sorted((job for job in model.backlog if job.deadline is not None and job.deadline <= now), key=lambda job: job.deadline):
+            model.backlog.remove(job)
+            model.refuse(job, 504)
+        # Those with the same deadline may expire in any order.
+        model.refusals.sort(key=lambda refusal: refusal[2])
+        wants = self.desk.balancer.tick_at(now)
+        deadlines = [job.deadline for job in model.backlog if job.deadline is not None]
+        if deadlines:
+            assert wants is not None
+            assert wants <= min(deadlines)
+        self.take(sort=True)
+
+    @rule()
+    def all_is_taken(self) -> None:
+        self.take()
+
+    def take(self, *, sort: bool = False) -> None:
+        """Takes what there is, and finds it as the model has it."""
+        if sort:
+            expected = [self.model.next(self.desk.now) for _ in range(len(self.model.greetings) + len(self.model.refusals))]
+            got = [self.desk.short(*self.desk.balancer.take_frames(self.desk.now)) for _ in expected]
+            assert sorted(map(str, got)) == sorted(map(str, expected))
+        while True:
+            expected = self.model.next(self.desk.now)
+            message = self.desk.balancer.take_frames(self.desk.now)
+            if expected is None:
+                assert message is None
+                break
+            assert message is not None, f"{expected} should have been sent"
+            where, frames = message
+            got = self.desk.short(where, list(frames))
+            if isinstance(expected[0], frozenset):
+                assert where == "worker"
+                assert got[0] in expected[0]
+                assert got[1] == expected[1]
+                self.model.give(got[0], self.desk.now)
+            else:
+                assert got == expected
+
+    @rule()
+    def a_message_can_not_be_sent(self) -> None:
+        """The next one for a worker; the hub says so at once."""
+        if self.model.greetings or self.model.refusals:
+            return
+        expected = self.model.next(self.desk.now)
+        message = self.desk.balancer.take_frames(self.desk.now)
+        assert (expected is None) == (message is None)
+        if message is None:
+            return
+        where, frames = message
+        got = self.desk.short(where, list(frames))
+        if where != "worker":
+            assert got == expected
+            return
+        self.model.give(got[0], self.desk.now)
+        self.desk.balancer.unsent_frames(frames, now=self.desk.now)
+        worker = next(worker for worker in self.model.workers if worker.name == got[0])
+        job = worker.held.pop()
+        job.gives -= 1
+        self.model.backlog.insert(0, job)
+        self.buried(worker)
+
+    # --- always
+
+    @invariant()
+    def it_counts_right(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        model, stats = self.model, self.desk.balancer.stats()
+        assert stats["backlog"] == len(model.backlog)
+        assert stats["held"] == sum(len(worker.held) for worker in model.workers)
+        assert stats["workers"] == len(model.workers)
+        assert stats["idle"] == len(model.idle)
+        assert stats["received"] == len(model.jobs)
+        ends = [job.end for job in model.jobs]
+        assert stats["finished"] == ends.count("finished")
+        assert stats["cancelled"] == ends.count("cancelled")
+        assert stats["refused"] == {status: ends.count(str(status)) for status in (500, 502, 503, 504)}
+        assert stats["untold"] == model.untold
+        assert len(self.desk.balancer) == stats["backlog"] + stats["held"]
+        for worker in model.workers:
+            assert len(worker.held) <= worker.window
+
+    def teardown(self) -> None:
+        """All is made quiet: every job comes to its end, and nothing is left."""
+        if not hasattr(self, "model"):
+            return
+        model, desk = self.model, self.desk
+        for worker in list(model.workers):
+            desk.lose(worker.name)
+            self.buried(worker)
+        self.take()
+        while model.backlog:
+            name = f"last{self.names}"
+            self.names += 1
+            worker = Worker(name, False, 1, desk.now, progress=desk.now)
+            model.workers.append(worker)
+            desk.beat(name)
+            model.rank(worker)
+            self.take()
+            if worker.held:
+                desk.beat(name)
+                self.done(worker, worker.held[0])
+                worker.heard = desk.now
+                model.rank(worker)
+            desk.lose(name)
+            self.buried(worker)
+        self.take()
+        desk.later(GONE_US)
+        assert desk.tick() is None
+        assert desk.balancer.take_frames(desk.now) is None
+        assert all(job.end for job in model.jobs)
+        assert desk.stats("queued_bytes", "backlog", "held", "workers") == (0, 0, 0, 0)
+        self.it_counts_right()
+
+
+TestBalancing = Balancing.TestCase
+TestBalancing.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_long_histories(seed: int) -> None:
+    """Hypothesis tells short stories; these are long ones, of a busy proxy, by chance."""
+    chance = random.Random(seed)
+    pick = chance.choice
+    machine = Balancing()
+    machine.start(
+        max_backlog=pick([1000, 20]),
+        max_attempts=chance.randint(1, 3),
+        workers=[pick([None, 1, 5, 64, 64]) for _ in range(chance.randint(1, 6))],
+        service=pick([1, 20]),
+    )
+    calm = pick([0.0, 0.5, 0.9])  # how often nothing bad happens
+    kinds = pick([["again"], ["again"] * 9 + ["once", "foreign"], ["again", "once"]])
+    longest = 0
+    for _ in range(2000):
+        which = chance.randrange(64)
+        event = chance.random()
+        if event < 0.3:
+            few = [pick(kinds) for _ in range(chance.randint(1, 8))]
+            machine.jobs_come(few, pick(["", "srv"]), pick([None, 60_000_000, 3_000]), 0, chance.random() < 0.8)
+        elif event < 0.6:
+            busy = pick([0, 0, 0, 100, 2_000])
+            returned = pick([64, 2]) if busy else 0
+            machine.worker_reports(which, pick([64, 64, 1, 2, 0]), returned, busy, pick([1, 1, 30, 100]), False, False, chance.random() < 0.8)
+        elif event < 0.75:
+            machine.plain_worker_beats(which, chance.random() < 0.8)
+        elif event < 0.85:
+            machine.time_passes(pick([1, 20, 200, 2_000, 900_000]))
+        elif event < 0.9:
+            machine.it_ticks()
+        elif chance.random() < calm:
+            machine.all_is_taken()
+        else:
+            model = machine.model
+            pick(
+                [
+                    lambda which=which: machine.job_is_cancelled(which) if machine.model.jobs else None,
+                    lambda which=which: machine.job_comes_again(which) if machine.model.backlog else None,
+                    lambda which=which: machine.worker_dies(which, True) if any(worker.held for worker in machine.model.workers) else None,
+                    lambda which=which: machine.dead_worker_is_heard(which) if machine.model.gone else None,
+                    lambda which=which: machine.worker_reports(which, pick([64, 1]), 64, 0, 1, True, True, True),
+                    machine.a_message_can_not_be_sent,
+                ]
+            )()
+            if len(model.workers) < 5:
+                machine.worker_comes(pick([None, 1, 5, 64, 64]), 1)
+        machine.it_counts_right()
+        longest = max([longest, *(len(worker.held) for worker in machine.model.workers)])
+        del machine.model.gone[:-5]
+    ends = {job.end for job in machine.model.jobs}
+    machine.teardown()
+    assert "finished" in ends
+    assert longest > 1 or kinds == ["again", "once"] or not any(worker.ours for worker in machine.model.workers)

@@ -13,9 +13,6 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 MODULES := $(wildcard _ext/*.pyx _ext/*.pxd _ext/*.pxi _ext/*.h prime_server/_ext/*.pxd prime_server/_ext/*.h)
 SOURCES := $(MODULES) $(wildcard prime_server/*.py prime_server/*/*.py prime_server/*/*.pyi prime_server/py.typed)
-# The tests of the codecs and cores run under the sanitizers, which make everything slow.
-CORES := info netstring http request response sessions balancer primality libzmq
-CORE_TESTS := $(wildcard $(foreach name,$(CORES),tests/test_$(name).py tests/test_$(name)_*.py))
 BUILT := setup.py pyproject.toml README.md LICENSE $(SOURCES)
 
 .PHONY: help run build test lint coverage test-lowest sanitize bench wheel clean
@@ -25,7 +22,7 @@ help:
 	@echo 'make run          build into .venv and serve on $(LISTEN)'
 	@echo 'make test         build, lint, run all tests, print the coverage'
 	@echo 'make test-lowest  the tests against the lowest versions that pyproject.toml declares'
-	@echo 'make sanitize     the tests of codecs and cores under the address and undefined-behaviour sanitizers'
+	@echo 'make sanitize     the tests under the address and undefined-behaviour sanitizers'
 	@echo 'make bench        codecs, primality and throughput'
 	@echo 'make wheel        source distribution and wheel into dist'
 	@echo 'make clean        remove all that was built'
@@ -70,11 +67,12 @@ build/sanitize/.built: .venv/.dev $(addprefix build/sanitize/,$(BUILT))
 	cd build/sanitize && PRIME_SERVER_SANITIZE=1 python setup.py -q build_ext --inplace -j $(JOBS)
 	@touch $@
 
-# Python's own arenas would hide what the sanitizers look for; what it still holds when it ends is no leak of ours.
+# Python's own arenas would hide what the sanitizers look for; what it still holds when it ends is no leak of ours. The end-to-end tests start
+# programs that don't take the preloaded library.
 sanitize: build/sanitize/.built
 	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize \
 	  ASAN_OPTIONS=detect_leaks=0:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	  $(BIN)/pytest -q -m 'not timing' $(CORE_TESTS)
+	  $(BIN)/pytest -q -m 'not slow and not checkout and not timing' --ignore tests/test_end_to_end.py $(PYTEST_ARGS)
 
 build/coverage/%: %
 	@mkdir -p $(@D) && cp $< $@

@@ -56,15 +56,9 @@ cdef object error_of(int status, const char* reason):
     return ProtocolError(reason.decode("ascii"), status) if status else None
 
 
-cdef size_t bytes_of(str name, value) except? 1:
-    if not 0 <= value <= 0x7fffffffffffffff:
-        raise ValueError(f"{name} is a number of bytes, 0 or more, not {value!r}")
-    return value
-
-
-cdef int count_of(str name, value) except -1:
-    if not 0 <= value <= 0x7fffffff:
-        raise ValueError(f"{name} is a number, 0 or more, not {value!r}")
+cdef inline size_t limit(str name, Py_ssize_t value) except? 1:
+    if value < 0:
+        raise ValueError(f"{name} is a number of 0 or more, not {value}")
     return value
 
 
@@ -135,19 +129,27 @@ cdef inline ParsedRequest request_of(const RequestParts* parts):
 
 
 @cython.final
+@cython.freelist(16)
 cdef class RequestParser:
     cdef RequestState state
     cdef Limits limits
     cdef bint asks
 
     def __cinit__(
-        self, *, max_target=8192, max_head=32768, max_fields=128, max_body=33554432, other_methods=False, raw_targets=False
+        self,
+        *,
+        Py_ssize_t max_target=8192,
+        Py_ssize_t max_head=32768,
+        int max_fields=128,
+        Py_ssize_t max_body=33554432,
+        bint other_methods=False,
+        bint raw_targets=False,
     ):
         request_start(&self.state, &self.limits)
-        self.limits.target = bytes_of("max_target", max_target)
-        self.limits.head = bytes_of("max_head", max_head)
-        self.limits.fields = count_of("max_fields", max_fields)
-        self.limits.body = bytes_of("max_body", max_body)
+        self.limits.target = limit("max_target", max_target)
+        self.limits.head = limit("max_head", max_head)
+        self.limits.fields = <int>limit("max_fields", max_fields)
+        self.limits.body = limit("max_body", max_body)
         self.limits.allow = (ALLOW_OTHER_METHODS if other_methods else 0) | (ALLOW_RAW_TARGETS if raw_targets else 0)
 
     def __dealloc__(self):
@@ -285,12 +287,12 @@ cdef class ResponseParser:
     cdef object expected
     cdef bint announced  # of the response being read, what it answers has been taken from `expected`
 
-    def __cinit__(self, *, max_head=32768, max_fields=128, max_body=33554432):
+    def __cinit__(self, *, Py_ssize_t max_head=32768, int max_fields=128, Py_ssize_t max_body=33554432):
         response_start(&self.state, &self.limits)
         self.limits.target = 0
-        self.limits.head = bytes_of("max_head", max_head)
-        self.limits.fields = count_of("max_fields", max_fields)
-        self.limits.body = bytes_of("max_body", max_body)
+        self.limits.head = limit("max_head", max_head)
+        self.limits.fields = <int>limit("max_fields", max_fields)
+        self.limits.body = limit("max_body", max_body)
         self.limits.allow = 0
         self.expected = deque()
 
@@ -348,8 +350,8 @@ cdef class ResponseParser:
 cdef class NetstringParser:
     cdef NetstringState state
 
-    def __cinit__(self, *, max_size=33554432):
-        netstring_start(&self.state, bytes_of("max_size", max_size))
+    def __cinit__(self, *, Py_ssize_t max_size=33554432):
+        netstring_start(&self.state, limit("max_size", max_size))
 
     def __dealloc__(self):
         netstring_end(&self.state)

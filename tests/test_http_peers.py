@@ -118,7 +118,7 @@ def test_every_difference_has_its_row():
     rows = {}
     for line in (CHECKOUT / "docs/http.md").read_text().splitlines():
         names, *verdicts = [cell.strip() for cell in line.split("|")[1:5]] or [""]
-        rows |= {name: verdicts for name in re.findall("`([^`]+)`", names)}
+        rows |= dict.fromkeys(re.findall("`([^`]+)`", names), verdicts)
     for name in TAKEN_BY_H11 | REFUSED_BY_H11 | TAKEN_BY_HTTPTOOLS | REFUSED_BY_HTTPTOOLS:
         takes = [verdict == "taken" for verdict in rows[name]]
         by_ours = name in REFUSED_BY_H11 | REFUSED_BY_HTTPTOOLS

@@ -54,7 +54,8 @@ class RequestParser:
     What is over a limit is refused while it comes in: `max_target` bytes of request target (414), `max_head` bytes of
     request line and header fields and `max_fields` of these (431; also the trailers of a chunked body, and its chunk extensions, 413), `max_body`
     bytes of body (413). `other_methods` takes methods that RFC 9110 and RFC 5789 don't know, which are else a 501; `raw_targets` takes the bytes
-    ``[ ] { } | ^ ` `` in targets, which browsers send as they are although RFC 3986 has them encoded. Raises `ValueError` for a negative limit.
+    ``[ ] { } | ^ ` `` in targets, which browsers send as they are although RFC 3986 has them encoded. Raises `ValueError` for a
+    negative limit.
     """
 
     def __init__(

@@ -8,11 +8,10 @@ what RFC 9110 demands of every server is added where it is missing: `Date` (sect
 from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, strlen
-from libc.time cimport time_t
 from posix.strings cimport strncasecmp
 
 from prime_server._ext.clock cimport unix_us
-from prime_server._ext.libzmq cimport data_of, frame, size_of, zmq
+from prime_server._ext.libzmq cimport data_of, frame, size_of
 from prime_server._ext.output cimport append, append_message
 
 cdef extern from * nogil:
@@ -124,7 +123,9 @@ cdef int answer_result(Output* to, Multipart* result, int at, bint ours, const M
     cdef const char* head_end
     cdef const char* extra
     cdef int status, index, failed = 0
-    if size < 14 or memcmp(data, b"HTTP/1.", 7) != 0 or not (b"1" <= data[9] <= b"9") or not (b"0" <= data[10] <= b"9") or not (b"0" <= data[11] <= b"9"):
+    if size < 14 or memcmp(data, b"HTTP/1.", 7) != 0:
+        return MALFORMED
+    if not b"1" <= data[9] <= b"9" or not b"0" <= data[10] <= b"9" or not b"0" <= data[11] <= b"9":
         return MALFORMED
     line = <const char*>memchr(data, b"\n", size)
     if line == NULL:

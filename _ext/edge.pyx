@@ -12,7 +12,7 @@ from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, EN
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
-from posix.unistd cimport close
+from posix.unistd cimport close as close_descriptor
 
 from prime_server._ext.output cimport Piece, bytes_of
 from prime_server._ext.readiness cimport HUNG_UP, READABLE, WRITABLE, ready_remove, ready_set
@@ -106,9 +106,9 @@ cdef class Edge:
             self.listener.close()
 
     cdef void accept(self, int64_t now) noexcept nogil:
-        cdef int count, descriptor, error
+        cdef int _turn, descriptor, error
         cdef Connection* connection
-        for count in range(ACCEPTS):
+        for _turn in range(ACCEPTS):
             if self.sessions.connections >= self.max_connections:
                 self.pause(now + PAUSE_US)
                 return
@@ -123,7 +123,7 @@ cdef class Edge:
                 return
             connection = self.sessions.open(now)
             if connection == NULL:
-                close(descriptor)
+                close_descriptor(descriptor)
                 self.pause(now + PAUSE_US)
                 return
             connection.descriptor = descriptor
@@ -132,12 +132,12 @@ cdef class Edge:
                 self.end(connection)
 
     cdef void serve(self, Connection* connection, int events, int64_t now) noexcept nogil:
-        cdef int count
+        cdef int _turn
         cdef ssize_t size
         cdef size_t room
         cdef char* at
         if events & READABLE:
-            for count in range(READS):
+            for _turn in range(READS):
                 if not self.sessions.reads(connection):
                     break
                 at = NULL
@@ -225,7 +225,7 @@ cdef class Edge:
         cdef int descriptor = connection.descriptor
         self.sessions.closed(connection)
         if descriptor >= 0:
-            close(descriptor)  # which takes it out of the wait
+            close_descriptor(descriptor)  # which takes it out of the wait
         if self.listen_again:
             self.listen_again = 1
 

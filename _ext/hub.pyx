@@ -11,7 +11,7 @@ else is looked at, and why ZMQ_EVENTS and zmq_poll, which look at everything, ar
 so that neither clients nor workers starve.
 """
 
-from libc.errno cimport EAGAIN, errno
+from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 from posix.unistd cimport close, read, write
@@ -35,7 +35,6 @@ from prime_server._ext.libzmq cimport (
     zmq,
 )
 from prime_server._ext.lifecycle cimport (
-    DRAINING,
     RUNNING,
     STOPPING,
     drain_deadline,
@@ -215,9 +214,9 @@ cdef class Hub:
 
     cdef bint pump(self, int64_t now) noexcept nogil:
         """Moves what is there until nothing more comes of it; True if it stopped before that, for the clients' sake."""
-        cdef int round, index
+        cdef int _turn, index
         cdef bint more
-        for round in range(ROUNDS):
+        for _turn in range(ROUNDS):
             for index in range(self.link_count):
                 if self.links[index].look:
                     self.drain_link(&self.links[index], now)
@@ -233,8 +232,8 @@ cdef class Hub:
         cdef Multipart parts
         cdef Message sender
         cdef uint64_t life
-        cdef int count, status
-        for count in range(DRAIN):
+        cdef int _turn, status
+        for _turn in range(DRAIN):
             status = receive(link.socket, &parts)
             if status <= 0:
                 link.look = False

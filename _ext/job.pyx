@@ -8,7 +8,7 @@ The flag that `check` reads is the Job's own: while the work function runs the g
 
 cimport cython
 from cpython.buffer cimport PyObject_CheckBuffer
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.cthreads cimport atomic_load

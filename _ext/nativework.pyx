@@ -6,7 +6,7 @@ that the loop then sends. Nothing here needs the GIL but the making of a NativeW
 
 cimport cython
 from cpython.pycapsule cimport PyCapsule_CheckExact, PyCapsule_GetContext, PyCapsule_GetName, PyCapsule_GetPointer, PyCapsule_IsValid
-from libc.string cimport memcpy, strcmp
+from libc.string cimport strcmp
 
 from prime_server._ext.libzmq cimport Message, add, close_all, copy_in, data_of, frame, size_of, start, zmq
 from prime_server._ext.native cimport PRIME_SERVER_WORK

@@ -30,7 +30,7 @@ from prime_server._ext.connections cimport (
     Connections,
     Pending,
 )
-from prime_server._ext.clock cimport now_us, unix_us
+from prime_server._ext.clock cimport unix_us
 from prime_server._ext.http cimport (
     COMPLETE,
     CONTINUE,
@@ -43,17 +43,12 @@ from prime_server._ext.http cimport (
     METHOD_POST,
     MORE,
     ParsedRequest,
-    request_end,
     request_feed,
     request_filled,
     request_idle,
-    request_in_body,
     request_room,
-    request_start,
 )
 from prime_server._ext.info cimport (
-    BITS_KEEP_ALIVE,
-    BITS_VERSION,
     FLAG_BROKEN,
     FLAG_HEAD,
     FLAG_IDEMPOTENT,
@@ -70,9 +65,9 @@ from prime_server._ext.info cimport (
     read_info,
     write_info,
 )
-from prime_server._ext.libzmq cimport Frame, Message, add, close_all, copy_in, data_of, drop_front, frame, size_of, start, zmq
-from prime_server._ext.netstring cimport netstring_end, netstring_feed, netstring_idle, netstring_start
-from prime_server._ext.output cimport append, append_message, bytes_of, clear, output_start, sent, splice
+from prime_server._ext.libzmq cimport Frame, Message, add, close_all, data_of, frame, size_of, start, zmq
+from prime_server._ext.netstring cimport netstring_feed, netstring_idle
+from prime_server._ext.output cimport append, append_message, sent, splice
 from prime_server._ext.report cimport report_malformed
 
 import secrets
@@ -696,7 +691,6 @@ cdef class Sessions(Connections):
                 self.set_waiting(connection, now)
                 self.touch(connection)
             connection = connection.next
-
 
     def stats(self):
         return {

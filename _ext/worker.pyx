@@ -331,8 +331,8 @@ cdef class WorkerLoop:
         return 0
 
     cdef int wait_for_input(self, int64_t timeout, int* seen) noexcept nogil:
-        """The common wait, by poll(2) on ZeroMQ's descriptors, as libzmq's own costs a look at every socket (two system calls each), twice. A descriptor
-        can be relied on unless something was sent on its socket since it was last found empty (libzmq.pxd): only those are looked at."""
+        """The common wait, by poll(2) on ZeroMQ's descriptors, as libzmq's own costs a look at every socket (two system calls each), twice. A
+        descriptor can be relied on unless something was sent on its socket since it was last found empty (libzmq.pxd): only those are looked at."""
         cdef Intake* intake = &self.intake
         cdef pollfd items[MAX_STAGES + 4]
         cdef int count = 4 + intake.stage_count

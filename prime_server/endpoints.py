@@ -41,7 +41,8 @@ def parse_listen(endpoint: str) -> tuple[str, int] | str:
         if endpoint.startswith(scheme) and len(endpoint) > len(scheme):
             return endpoint[len(scheme) :]
     raise ValueError(
-        f"{endpoint!r} is no endpoint to listen on: tcp://127.0.0.1:8002, tcp://[::1]:8002, tcp://*:8002, unix:/run/app.sock or ipc:///run/app.sock are"
+        f"{endpoint!r} is no endpoint to listen on: tcp://127.0.0.1:8002, tcp://[::1]:8002, tcp://*:8002, unix:/run/app.sock or "
+        "ipc:///run/app.sock are"
     )
 
 

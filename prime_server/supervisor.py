@@ -131,6 +131,7 @@ class Processes:
         if any(count < 1 for count in counts):
             raise ValueError(f"a stage has at least one worker, not {min(counts)}")
         self._drain_seconds = drain_seconds
+        self._loaded: Callable[[], object] = lambda: None  # called once every stage has a worker
         self._clean_up = contextlib.ExitStack()
         self._selector = self._clean_up.enter_context(selectors.DefaultSelector())
         self._wake, self._woken = socket.socketpair()
@@ -229,9 +230,6 @@ class Processes:
         self.stop()
         if self._supervisor is not None:
             self._supervisor.join()
-
-    def _loaded(self) -> None:
-        """Called once every stage has a worker."""
 
     def _run_hub(self) -> None:
         try:
@@ -351,5 +349,5 @@ def run_processes(
     quiesce(drain_seconds)
     pipeline = Processes(listen, stages, workers, drain_seconds=drain_seconds, **options)
     if on_ready is not None:
-        pipeline._loaded = lambda: on_ready(pipeline.endpoint)  # type: ignore[method-assign]
+        pipeline._loaded = lambda: on_ready(pipeline.endpoint)
     pipeline.serve()

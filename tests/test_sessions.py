@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from prime_server._ext.info import RequestInfo
 from prime_server._ext.fed_sessions import FedSessions as Sessions
+from prime_server._ext.info import RequestInfo
 from prime_server.errors import ProtocolError
 
 RESULT, MORE, REFUSAL, BROKEN = 0x10, 0x20, 0x40, 0x400

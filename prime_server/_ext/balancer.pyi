@@ -13,15 +13,17 @@ class Balancer:
     The hub drives it without the GIL; these methods are the same thing for tests and the curious. Times are in microseconds of the monotonic
     clock; `now` is the current time unless it is given. It is not thread-safe, but for `stats`.
 
-    `max_backlog` is the number of jobs that may wait here, `max_queued_bytes` bounds the bytes of all jobs that wait here or are with workers: what is over
-    it is refused with 503, except that a single job is always taken. So is what would have to wait longer than until its deadline. A job is given to at most `max_attempts` workers that die of it (and, whatever is
-    set here, to no third one). `max_window` bounds the jobs that a worker holds, 1 for none behind a running one; `window_us` is how long a job may be
-    expected to wait behind others at a worker. `life` is this proxy's 64-bit number, random by default.
+    `max_backlog` is the number of jobs that may wait here, `max_queued_bytes` bounds the bytes of all jobs that wait here or are with
+    workers: what is over it is refused with 503, except that a single job is always taken. So is what would have to wait longer than until its
+    deadline. A job is given to at most `max_attempts` workers that die of it (and, whatever is set here, to no third one). `max_window` bounds
+    the jobs that a worker holds, 1 for none behind a running one; `window_us` is how long a job may be expected to wait behind others at a
+    worker. `life` is this proxy's 64-bit number, random by default.
 
     `choose(heartbeats, frames)` picks the worker: it is called with the heartbeats of all idle workers (`list[bytes]`, the one that has been idle
     longest first) and the job's payload (`list[Frame]`), and returns an index into the former, or None to leave the job where it is: then the
-    jobs behind it are tried, up to 128 of them, and it is asked again when a worker becomes idle or changes its heartbeat, and every 100 ms. When it raises or returns
-    something else, that is logged, and the first worker is taken. With it, only idle workers are given jobs: all windows are 1. It is called with the GIL.
+    jobs behind it are tried, up to 128 of them, and it is asked again when a worker becomes idle or changes its heartbeat, and every 100 ms.
+    When it raises or returns something else, that is logged, and the first worker is taken. With it, only idle workers are given jobs: all
+    windows are 1. It is called with the GIL.
     """
 
     def __init__(
@@ -55,12 +57,15 @@ class Balancer:
     def tick_at(self, now: int | None = None) -> int | None:
         """Time has passed. Returns when it wants to be called next, None for never; `take_frames` may have something after it."""
     def take_frames(self, now: int | None = None) -> tuple[Literal["worker", "upstream", "sessions"], list[bytes]] | None:
-        """The next thing to send and where: `[worker][info][payload…]`, `[peer][hello]`, `[peer][info: refusal]`, or `[info: refusal]` for the sessions."""
+        """The next thing to send and where.
+
+        `[worker][info][payload…]`, `[peer][hello]`, `[peer][info: refusal]`, or `[info: refusal]` for the sessions.
+        """
     def stats(self) -> dict[str, Any]:
-        """Counters since the start: jobs `received` (well-formed, no duplicates), `dispatched` to workers, `finished` (said the worker), `returned` unstarted
-        by their worker, `redelivered` after its death, `strikes` (jobs that were running when their worker died), `cancelled`, `refused` by HTTP status,
-        `untold` (refusals that nobody could be told of), `duplicates`, `malformed` messages, `unknown` keys in reports, `late` messages of workers
-        that were lost or leaving, `lost` workers.
+        """Counters since the start: jobs `received` (well-formed, no duplicates), `dispatched` to workers, `finished` (said the worker),
+        `returned` unstarted by their worker, `redelivered` after its death, `strikes` (jobs that were running when their worker died),
+        `cancelled`, `refused` by HTTP status, `untold` (refusals that nobody could be told of), `duplicates`, `malformed` messages,
+        `unknown` keys in reports, `late` messages of workers that were lost or leaving, `lost` workers.
 
         Now: jobs in the `backlog`, `held` by workers, `queued_bytes` of both, `workers`, of which `idle` and `busy`, `service_us` (recent mean
         service time, µs), `wait_us` (how long a job that came now would wait), `window` (jobs that a worker of ours may hold at this service time).

@@ -12,7 +12,7 @@ cdef enum:
     MAX_WINDOW = 1024
     BATCH_WORTH = 250          # us of work that may wait in a worker behind a running job, by its recent service time
     LONG = 1500                # us that a job may run before the guardian hands back what waits behind it
-    LONG_WITHOUT_A_JOB = 20000 # us, the same where the worker waits for the GIL or cleans up: the threads of a process take turns of 5 ms
+    LONG_WITHOUT_A_JOB = 20000  # us, the same where the worker waits for the GIL or cleans up: the threads of a process take turns of 5 ms
     BUSY_REPEAT = 250000       # us between two words of a busy worker
     IDLE_REPEAT = 1000000      # us between two words of an idle one, as the original does: a proxy that was restarted learns of it
 

@@ -29,5 +29,6 @@ cdef class NativeWork:
     cdef work_fn function
     cdef void* data            # the capsule's context
 
-# Calls the function with the job, whose parts stay the caller's. The answer is one of prime_server.h's; `call.outcome` and `call.result` have the rest.
+# Calls the function with the job, whose parts stay the caller's. The answer is one of prime_server.h's; `call.outcome` and `call.result` have
+# the rest.
 cdef int call_native(NativeCall* call, work_fn function, void* data, WaitingJob* waiting, const int* flag) noexcept nogil

@@ -1,9 +1,6 @@
 """The server's core: connections, their requests in flight, and the order of their answers."""
 
-from collections.abc import Sequence
 from typing import Any
-
-from typing_extensions import Buffer
 
 from prime_server._ext.access_log import AccessLog
 

@@ -10,7 +10,6 @@ TARGETS = ["http_request", "http_response", "netstring", "payload", "info"]
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.checkout
 def test_fuzz_target(name, monkeypatch):
     monkeypatch.syspath_prepend(str(CHECKOUT))
     monkeypatch.delitem(sys.modules, "tests", raising=False)

@@ -3,6 +3,12 @@
 The loop mutates inputs of a pool that begins with the seeds. A target answers with what came of an input, as a hashable value that is the same for
 inputs which took the same way; an input with a new answer joins the pool. So the loop finds its way past checks without an instrumented build. The
 input that is being run lies in the file that is named at the start, for the case that the process dies of it.
+
+For atheris to see into the compiled modules, build them with what it listens to, and run with its library preloaded (asan_with_fuzzer.so, beside the
+atheris package):
+
+    CC=clang LDSHARED="clang -shared" CFLAGS="-fsanitize=fuzzer-no-link,address -g" python setup.py build_ext --inplace
+    LD_PRELOAD=…/asan_with_fuzzer.so PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 python -m tests.fuzz.http_request --seconds 600
 """
 
 import argparse

@@ -30,7 +30,7 @@ from libc.string cimport memcmp
 
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, take_greeting
-from prime_server._ext.info cimport FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, Info, read_info, read_report, report_key
+from prime_server._ext.info cimport FLAG_CANCEL, FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, Info, key_of, read_info, read_report, report_key
 from prime_server._ext.jobs cimport HELD, QUEUED, REFUSED, append, decline, dequeue, drop_payload, earliest, free_all, job_enter, job_free
 from prime_server._ext.jobs cimport job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start, queued, reconsider, requeue
 from prime_server._ext.jobs cimport settle, unlink
@@ -142,6 +142,10 @@ cdef class Balancer:
     cdef int submit(self, Multipart* frames, const char* sender, size_t sender_size, int64_t now) noexcept nogil:
         cdef Info info
         cdef Job* job
+        if frames.size == 1 and read_info(data_of(frame(frames, 0)), size_of(frame(frames, 0)), &info) == 0 and info.flags & FLAG_CANCEL:
+            self.cancel(info.life, key_of(&info), now)
+            close_all(frames)
+            return 0
         # Room for the worker's routing id must be left.
         if (
             frames.size < 2

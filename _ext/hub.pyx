@@ -18,7 +18,7 @@ from posix.unistd cimport close, read, write
 
 from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
 from prime_server._ext.clock cimport now_us
-from prime_server._ext.info cimport read_hello, write_interrupt
+from prime_server._ext.info cimport read_hello, write_cancel, write_interrupt
 from prime_server._ext.libzmq cimport (
     Message,
     add,
@@ -244,6 +244,7 @@ cdef class Hub:
                 self.sessions.result(&parts, now)
             elif link.kind == PROXY:
                 if parts.size == 1 and read_hello(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), &life):
+                    self.proxy_is_ours = True
                     close_all(&parts)
                 else:
                     self.sessions.result(&parts, now)
@@ -318,6 +319,12 @@ cdef class Hub:
             write_interrupt(add(&parts), self.sessions.life, self.sessions.interrupts[index])
             if send(self.interrupt, &parts) != 1:
                 close_all(&parts)
+            if self.proxy_is_ours:  # one of the original's would take it for a job
+                start(&parts)
+                write_cancel(add(&parts), self.sessions.life, self.sessions.interrupts[index])
+                if send(self.proxy.socket, &parts) != 1:
+                    close_all(&parts)
+                self.proxy.look = True
         self.sessions.interrupts_size = 0
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:

@@ -152,6 +152,18 @@ cdef int write_info(Message* to, const Info* info, Message* original) noexcept n
     return 0
 
 
+cdef int write_cancel(Message* to, uint64_t life, uint64_t key) noexcept nogil:
+    cdef Info info
+    memset(&info, 0, sizeof(Info))
+    info.id = <uint32_t>key
+    info.time_stamp = <uint32_t>(key >> 32)
+    info.size = INFO_SIZE
+    info.extended = True
+    info.flags = FLAG_CANCEL
+    info.life = life
+    return write_info(to, &info, NULL)
+
+
 cdef int read_report(const char* data, size_t size, Report* into) noexcept nogil:
     memset(into, 0, sizeof(Report))
     if size < REPORT_SIZE or get32(data) != REPORT_MAGIC or get8(data + 4) < WIRE_VERSION:

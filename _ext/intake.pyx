@@ -8,7 +8,8 @@ sends exactly one job for it: until then that is all that is said, and one job a
 finished and what is handed back, key by key, whenever it helps it: after a batch, and from the guardian when a job turns out long.
 
 From the server come interrupts; they are remembered, and jobs are looked up when they arrive, when they are taken and before they are handed
-back, so the queue is never searched. From the proxies of the next stages come hellos, and refusals, which are the server's to know.
+back, so the queue is never searched. Proxies hear no interrupts: where the job has lately gone through our hands to a next stage,
+that stage's proxy is told by us. From the proxies of the next stages come hellos, and refusals, which are the server's to know.
 
 What can go wrong: a malformed message is dropped and counted, and the work thread complains of it; a next stage whose proxy isn't there keeps
 its messages here, where they count against the window, until it is.
@@ -30,6 +31,7 @@ from prime_server._ext.info cimport (
     read_hello,
     read_info,
     read_interrupt,
+    write_cancel,
     write_report,
 )
 from prime_server._ext.interrupts cimport interrupts_any, interrupts_end, interrupts_know, interrupts_remember, interrupts_start
@@ -283,7 +285,10 @@ cdef int intake_set_heartbeat(Intake* self, const char* data, size_t size) noexc
 
 cdef void intake_send(Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, int64_t now) noexcept nogil:
     cdef Unsent* kept
-    cdef int status = send(socket, parts)
+    cdef int status
+    if key and socket != self.loopback:
+        self.forwarded[name_of(life, key) >> 52] = name_of(life, key)
+    status = send(socket, parts)
     if status == 0 and self.unsent_count < self.unsent_room:
         kept = &self.unsent[self.unsent_count]
         memcpy(&kept.parts, parts, sizeof(Multipart))
@@ -324,6 +329,25 @@ cdef void intake_flush(Intake* self, int64_t now) noexcept nogil:
     self.unsent_count = kept
 
 
+cdef inline uint64_t name_of(uint64_t life, uint64_t key) noexcept nogil:
+    return (life ^ key) * <uint64_t>0x9E3779B97F4A7C15
+
+
+cdef void cancel_forwarded(Intake* self, uint64_t life, uint64_t key) noexcept nogil:
+    """What waits in the proxy of a next stage is dropped there because we say so."""
+    cdef uint64_t name = name_of(life, key)
+    cdef Multipart parts
+    cdef int index
+    if self.forwarded[name >> 52] != name:
+        return
+    self.forwarded[name >> 52] = 0
+    for index in range(self.stage_count):
+        if self.stages[index].greeted:
+            start(&parts)
+            if write_cancel(add(&parts), life, key) != 0 or send(self.stages[index].socket, &parts) != 1:
+                close_all(&parts)
+
+
 cdef int hear_interrupts(Intake* self) noexcept nogil:
     cdef Multipart parts
     cdef uint64_t life
@@ -339,6 +363,7 @@ cdef int hear_interrupts(Intake* self) noexcept nogil:
             complain(self, b"it is no interrupt")
         elif key and not credit:
             interrupts_remember(&self.interrupts, life, key)
+            cancel_forwarded(self, life, key)
             if intake_busy(self) and self.running.flag != NULL and self.running.key == key and (life == 0 or self.running.life == life):
                 atomic_store(self.running.flag, CLIENT_LEFT)
         close_all(&parts)

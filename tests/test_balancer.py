@@ -8,7 +8,7 @@ import logging
 import struct
 
 import pytest
-from balancing import FROM_PROXY, IDEMPOTENT, IDLE, LEAVING, LIFE, REFUSAL, RETRYABLE, STAMP, Desk, foreign, hello, info, key, report
+from balancing import CANCEL, FROM_PROXY, IDEMPOTENT, IDLE, LEAVING, LIFE, REFUSAL, RETRYABLE, STAMP, Desk, foreign, hello, info, key, report
 
 from prime_server._ext.balancer import Balancer
 from prime_server._ext.info import RequestInfo
@@ -805,6 +805,17 @@ def test_a_queued_job_that_nobody_waits_for_is_dropped():
     desk.beat("a", "b", "c")
     assert desk.sent() == [("a", 1), ("b", 3)]
     assert desk.stats("cancelled", "queued_bytes") == (1, 2 * (72 + 9))
+
+
+def test_a_peer_upstream_cancels_by_an_info_alone():
+    desk = Desk()
+    desk.job(1, 2, sender="srv")
+    for number in (1, 9):
+        assert desk.balancer.submit_frames([info(number, flags=CANCEL).to_bytes()], b"srv", now=desk.now)
+    assert not desk.balancer.submit_frames([info(2).to_bytes()], b"srv", now=desk.now)
+    desk.beat("a", "b")
+    assert desk.sent() == [("srv", "hello"), ("a", 2)]
+    assert desk.stats("received", "cancelled", "malformed") == (2, 1, 1)
 
 
 @pytest.mark.parametrize("end", ["finished", "returned", "lost", "unsent"])

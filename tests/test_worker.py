@@ -18,7 +18,7 @@ from prime_server import Interrupted, Job, ProtocolError, Response, Worker
 from prime_server._ext.info import RequestInfo
 from prime_server._ext.libzmq import receive_frames
 
-IDEMPOTENT, RESULT, MORE, REFUSAL, FROM_PROXY, NETSTRING, RAW, HEAD = 0x1, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x4
+IDEMPOTENT, RESULT, MORE, REFUSAL, FROM_PROXY, NETSTRING, RAW, HEAD, CANCEL = 0x1, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x4, 0x800
 
 
 @pytest.fixture
@@ -455,6 +455,32 @@ def test_passes_refusals_on(staged: StandIn) -> None:
         assert received(staged.loopback) == [refusal]
         assert worker.stats()["refused"] == 1
         assert worker.stats()["malformed"] == 2
+
+
+def test_tells_the_next_stages_proxy_of_a_client_that_has_left(staged: StandIn) -> None:
+    stage = staged.stages["only"]
+    with staged.worker(lambda job: job.forward(b"x")) as worker:
+
+        def until_heard(count: int) -> None:
+            deadline = time.monotonic() + PATIENCE / 1000
+            while worker.stats()["malformed"] < count:
+                assert time.monotonic() < deadline
+
+        for number in (1, 2, 3):
+            staged.job(number)
+        sender = [received(stage)[0] for _ in range(3)][0]
+        staged.say_interrupted(1)  # while the proxy may be one of the original's
+        staged.interrupt.send(b"nonsense"[:7])
+        until_heard(1)
+        stage.send_multipart([sender, struct.pack("<4sIQ", b"PRSH", 1, 9)])
+        stage.send_multipart([sender, b"nonsense"])
+        until_heard(2)
+        for number in (9, 3, 3, 2):  # 9 has not come by here
+            staged.say_interrupted(number)
+        for number in (3, 2):
+            _, cancel = received(stage)
+            assert RequestInfo.from_bytes(cancel) == RequestInfo(id=number, time_stamp=5, version=0, extended=True, life=LIFE, flags=CANCEL)
+        assert staged.quiet(stage)
 
 
 # --- malformed messages ---------------------------------------------------------------------------------------------------------------------

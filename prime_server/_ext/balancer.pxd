@@ -54,7 +54,8 @@ cdef class Balancer:
     cdef int64_t declined_at
     cdef Counters count
 
-    # The job [info][payload…] of an upstream peer (routing id), or of the sessions hosted beside it (no id). Consumed. 0, -1: malformed, dropped.
+    # The job [info][payload…] of an upstream peer (routing id), or of the sessions hosted beside it (no id), or a peer's [info: cancel].
+    # Consumed. 0, -1: malformed, dropped.
     cdef int submit(self, Multipart* job, const char* sender, size_t sender_size, int64_t now) noexcept nogil
     # [routing id][heartbeat], [routing id][heartbeat][report]: from the downstream ROUTER. Consumed. 0, -1: malformed, dropped.
     cdef int heard(self, Multipart* message, int64_t now) noexcept nogil

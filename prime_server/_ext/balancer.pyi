@@ -45,7 +45,9 @@ class Balancer:
     def __len__(self) -> int:
         """Jobs that are queued here or with workers."""
     def submit_frames(self, frames: Iterable[Buffer], sender: Buffer = b"", *, now: int | None = None) -> bool:
-        """A job `[info][payload…]` has come from the upstream peer `sender`, or from the sessions hosted beside. False: it is malformed."""
+        """A job `[info][payload…]` has come from the upstream peer `sender`, or from the sessions hosted beside. False: it is malformed.
+
+        The info alone, with the flag for it, cancels the request as `cancel_request` does."""
     def heard_frames(self, frames: Iterable[Buffer], *, now: int | None = None) -> bool:
         """A worker said `[routing id][heartbeat]` or `[routing id][heartbeat][report]`. False: it is malformed."""
     def lost_worker(self, worker: Buffer, *, now: int | None = None) -> None:

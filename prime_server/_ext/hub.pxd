@@ -34,6 +34,7 @@ cdef class Hub:
     cdef Link links[MAX_LINKS]
     cdef int link_count
     cdef Link* proxy               # NULL: none
+    cdef bint proxy_is_ours        # its hello has come
     cdef void* interrupt           # the libzmq socket
     cdef Multipart held            # a job that the proxy could not take yet
     cdef bint holding

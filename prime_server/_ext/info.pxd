@@ -29,6 +29,7 @@ cdef enum:
     FLAG_NETSTRING = 0x0100    # the client speaks netstring: the answer is one
     FLAG_RAW = 0x0200          # the client speaks a protocol of the user's: the answer is the bytes that the worker gives
     FLAG_BROKEN = 0x0400       # of a result: the response can't be completed, the connection is to be closed
+    FLAG_CANCEL = 0x0800       # no job: nobody waits for the request any more; one frame, sent down to a proxy that has said hello
 
 cdef struct Info:
     uint32_t id
@@ -62,6 +63,9 @@ cdef int read_info(const char* data, size_t size, Info* into) noexcept nogil
 # Initialises `to` with the info; `original`, which may be NULL, is the frame it came in: what we don't know of it is passed on.
 # An info that is not extended is written with 12 bytes (8 where it came so). 0, or -1 without memory, with `to` empty.
 cdef int write_info(Message* to, const Info* info, Message* original) noexcept nogil
+
+# [info: cancel]. 0, or -1 without memory, with `to` empty.
+cdef int write_cancel(Message* to, uint64_t life, uint64_t key) noexcept nogil
 
 # The RequestInfo of an info.
 cdef object info_object(const Info* info)

@@ -14,6 +14,7 @@ cdef enum:
     LONG = 1500                # us that a job may run before the guardian hands back what waits behind it
     LONG_WITHOUT_A_JOB = 20000  # us, the same where the worker waits for the GIL or cleans up: the threads of a process take turns of 5 ms
     BUSY_REPEAT = 250000       # us between two words of a busy worker
+    RECENT = 4096              # forwarded jobs that we know again; a power of two
     IDLE_REPEAT = 1000000      # us between two words of an idle one, as the original does: a proxy that was restarted learns of it
 
 # Why a running job is to stop: the value of its flag.
@@ -70,6 +71,7 @@ cdef struct Intake:
     void* loopback             # not owned
     void* interrupt            # not owned
     Interrupts interrupts
+    uint64_t forwarded[RECENT] # names of jobs that have gone on to a next stage, each where its hash says, the last one stays
     WaitingJob* jobs           # owned: a ring of `capacity`, a power of two
     int capacity
     int head

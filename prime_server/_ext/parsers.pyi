@@ -3,7 +3,6 @@
 Each is fed the bytes of one connection as they come, in pieces of any size, and gives back what is complete. A parser that has met bytes it must
 refuse stops there: what was complete before them is given back first, `error` then says what was wrong, and feeding it again raises that error.
 
->>> from prime_server._ext.parsers import RequestParser
 >>> parser = RequestParser()
 >>> [request.target for request in parser.feed(b"GET /a HTTP/1.1\\r\\nHost: x\\r\\n\\r\\nGET  /b HTTP/1.1\\r\\n")]
 [b'/a']

@@ -11,17 +11,13 @@ syntax and left alone.
 
 from libc.stdint cimport SIZE_MAX, uint8_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memchr, memcpy
 
 from prime_server._ext.http_syntax cimport IS_DIGIT, IS_TOKEN, is_in, same, skip, skip_text, skip_token
 
 cdef enum:
     KEEP_AT_LEAST = 1024   # bytes, of the copy: a usual head in one allocation
     APPEND_AT_MOST = 4096  # bytes between two looks, so that a head over its limit isn't copied first
-
-
-cdef void head_start(Head* head) noexcept nogil:
-    memset(head, 0, sizeof(Head))
 
 
 cdef void head_end(Head* head) noexcept nogil:

@@ -5,6 +5,7 @@ There is no logic here, only conversion: bytes-like objects go in, and out come 
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stddef cimport size_t
 from libc.string cimport memchr, memcpy
 
@@ -155,31 +156,33 @@ cdef class RequestParser:
     def __dealloc__(self):
         request_end(&self.state)
 
-    def feed(self, data, /):
-        cdef Py_buffer view
+    cdef list take(self, const char* at, size_t left):
         cdef list found = []
         cdef RequestParts parts
-        cdef const char* at
-        cdef size_t left, used
+        cdef size_t used
         cdef int outcome
+        while left:
+            outcome = request_feed(&self.state, at, left, &used, &parts)
+            self.asks = outcome == CONTINUE
+            if outcome == FAILED:
+                break
+            at += used
+            left -= used
+            if outcome == COMPLETE:
+                found.append(request_of(&parts))
+        return found
+
+    def feed(self, data, /):
+        cdef Py_buffer view
         if self.state.status:
             raise self.error
+        if type(data) is bytes:  # the usual case, without a view's cost
+            return self.take(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            at = <const char*>view.buf
-            left = view.len
-            while left:
-                outcome = request_feed(&self.state, at, left, &used, &parts)
-                self.asks = outcome == CONTINUE
-                if outcome == FAILED:
-                    break
-                at += used
-                left -= used
-                if outcome == COMPLETE:
-                    found.append(request_of(&parts))
+            return self.take(<const char*>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
-        return found
 
     @property
     def room(self):

@@ -468,7 +468,7 @@ def test_tells_the_next_stages_proxy_of_a_client_that_has_left(staged: StandIn) 
 
         for number in (1, 2, 3):
             staged.job(number)
-        sender = [received(stage)[0] for _ in range(3)][0]
+        sender, *_ = [received(stage)[0] for _ in range(3)]
         staged.say_interrupted(1)  # while the proxy may be one of the original's
         staged.interrupt.send(b"nonsense"[:7])
         until_heard(1)

@@ -71,7 +71,7 @@ cdef struct Intake:
     void* loopback             # not owned
     void* interrupt            # not owned
     Interrupts interrupts
-    uint64_t forwarded[RECENT] # names of jobs that have gone on to a next stage, each where its hash says, the last one stays
+    uint64_t forwarded[RECENT]  # names of jobs that have gone on to a next stage, each where its hash says, the last one stays
     WaitingJob* jobs           # owned: a ring of `capacity`, a power of two
     int capacity
     int head

@@ -35,13 +35,17 @@ build: .venv/.run
 # The compiled modules land in prime_server/_ext, and the installation points to the checkout.
 .venv/.run: pyproject.toml setup.py $(MODULES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -c 'import Cython, setuptools' 2>/dev/null || $(BIN)/pip install -q 'setuptools>=77' 'Cython>=3.1'
+	@$(BIN)/python -c 'import Cython, setuptools' 2>/dev/null || $(BIN)/pip install -qq 'setuptools>=77' 'Cython>=3.1'
 	$(BIN)/python setup.py -q build_ext --inplace -j $(JOBS)
-	@test .venv/.installed -nt pyproject.toml || $(BIN)/pip install -q --no-build-isolation -e .
+	@test .venv/.installed -nt pyproject.toml || $(BIN)/pip install -qq --no-build-isolation -e .
 	@touch .venv/.installed $@
 
 .venv/.dev: .venv/.run pyproject.toml
-	@test $@ -nt pyproject.toml || $(BIN)/pip install -q --no-build-isolation -e '.[dev,bench]'
+	@test $@ -nt pyproject.toml || $(BIN)/pip install -qq --no-build-isolation -e '.[dev]'
+	@touch $@
+
+.venv/.bench: .venv/.dev pyproject.toml
+	@test $@ -nt pyproject.toml || $(BIN)/pip install -qq --no-build-isolation -e '.[bench]'
 	@touch $@
 
 lint: .venv/.dev
@@ -54,6 +58,7 @@ test: lint coverage
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 build/coverage/.built: .venv/.dev $(addprefix build/coverage/,$(BUILT))
+	@cp _ext/*.c build/coverage/_ext/
 	cd build/coverage && PRIME_SERVER_COVERAGE=1 CFLAGS=-w python setup.py -q build_ext --inplace -j $(JOBS)
 	@touch $@
 
@@ -64,6 +69,7 @@ coverage: build/coverage/.built
 	$(BIN)/python .ci/cython_lines.py build/coverage
 
 build/sanitize/.built: .venv/.dev $(addprefix build/sanitize/,$(BUILT))
+	@cp _ext/*.c build/sanitize/_ext/
 	cd build/sanitize && PRIME_SERVER_SANITIZE=1 python setup.py -q build_ext --inplace -j $(JOBS)
 	@touch $@
 
@@ -83,14 +89,14 @@ build/sanitize/%: %
 # `>=` becomes `==`; QUICK=1 leaves out what is slow or tests the checkout and not the package.
 test-lowest: .venv/.run
 	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
-	@test .venv-lowest/.installed -nt pyproject.toml || .venv-lowest/bin/pip install -q 'setuptools>=77' 'Cython>=3.1' \
+	@test .venv-lowest/.installed -nt pyproject.toml || .venv-lowest/bin/pip install -qq 'setuptools>=77' 'Cython>=3.1' \
 	  pytest pytest-timeout hypothesis h11 \
 	  $$($(BIN)/python -c 'import tomllib; print(*(d.replace(">=", "==") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))')
-	@test .venv-lowest/.installed -nt .venv/.run || .venv-lowest/bin/pip install -q --no-build-isolation --no-deps -e .
+	@test .venv-lowest/.installed -nt .venv/.run || .venv-lowest/bin/pip install -qq --no-build-isolation --no-deps -e .
 	@touch .venv-lowest/.installed
 	.venv-lowest/bin/python -m pytest -q $(if $(QUICK),-m 'not slow and not checkout') $(PYTEST_ARGS)
 
-bench: .venv/.dev
+bench: .venv/.bench
 	$(BIN)/python -m pytest -q --benchmark-only bench
 	$(BIN)/python -m bench.throughput
 

@@ -615,7 +615,7 @@ def test_a_job_sees_its_deadline(around: StandIn) -> None:
         around.result()
         around.job(2)
         around.result()
-        assert before + 60 <= seen[0][0] <= time.monotonic() + 60
+        assert before + 59 <= seen[0][0] <= time.monotonic() + 60  # by the clock that the worker last looked at
         assert 0 < seen[0][1] <= 60
         assert seen[1] == (None, None)
 

@@ -368,6 +368,7 @@ cdef int hear_interrupts(Intake* self) noexcept nogil:
                 atomic_store(self.running.flag, CLIENT_LEFT)
         close_all(&parts)
         left -= 1
+    self.unheard = True
     return 0
 
 
@@ -393,11 +394,13 @@ cdef int hear_stage(Intake* self, Peer* stage, int64_t now) noexcept nogil:
         else:
             complain(self, b"it is not what a proxy tells the stage before it")
         close_all(&parts)
+    self.unheard = True
     return 0
 
 
 cdef int intake_listen(Intake* self, int64_t now) noexcept nogil:
     cdef int index
+    self.unheard = False
     if hear_interrupts(self) < 0:
         return -1
     for index in range(self.stage_count):

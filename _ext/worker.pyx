@@ -235,6 +235,7 @@ cdef class WorkerLoop:
         cdef Intake* intake = &self.intake
         cdef int64_t now
         self.now = now_ns()
+        intake.unheard = True  # a socket's descriptor tells of nothing before the socket has been found empty once
         intake.reported = self.now // 1000
         intake_report(intake, intake.reported)
         while True:
@@ -300,6 +301,9 @@ cdef class WorkerLoop:
             timeout = 10000
         elif intake.unsent_count and timeout > 100000:
             timeout = 100000   # their clients may leave meanwhile
+        if intake.unheard:
+            seen = SEEN_OTHERS
+            timeout = 0
         if timeout < 0:
             timeout = 0
         if intake.unsent_count or intake.owed or intake.leaving:

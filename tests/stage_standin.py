@@ -87,6 +87,7 @@ class StandIn:
     def _bound(self, kind: int, name: str) -> zmq.Socket[bytes]:
         socket = self.context.socket(kind)
         socket.linger = 0
+        socket.set_hwm(0)
         socket.ipv6 = True
         socket.bind(self._base if "*" in self._base else self._base + name)
         return socket

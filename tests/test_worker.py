@@ -590,6 +590,19 @@ def test_jobs_are_dropped_that_were_interrupted_before_they_came(around: StandIn
     assert gate.seen == [1, 5]
 
 
+def test_a_flood_of_interrupts_is_heard_to_its_end(around: StandIn) -> None:
+    with around.worker(ok) as worker:
+        for number in range(10_001):
+            around.say_interrupted(number)
+        around.interrupt.send(b"the end")
+        deadline = time.monotonic() + PATIENCE / 1000
+        while worker.stats()["malformed"] == 0:
+            assert time.monotonic() < deadline
+        around.job(10_000)
+        around.job(10_001)
+        assert around.result().info.id == 10_001
+
+
 def test_a_running_job_learns_that_its_deadline_has_passed(around: StandIn) -> None:
     work = UntilInterrupted()
     with around.worker(work):

@@ -83,6 +83,7 @@ cdef struct Intake:
     Running running
     int stop_now               # atomic: the running job is to be interrupted
     bint leaving
+    bint unheard               # interrupts or next stages may have more to say, of which no descriptor tells
     int64_t service            # ns, recent average
     char* heartbeat            # owned
     size_t heartbeat_size

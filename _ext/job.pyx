@@ -118,6 +118,14 @@ cdef class Job:
         made.index = stage_index(self.stages, to)
         return made
 
+    @property
+    def heartbeat(self):
+        return self._heartbeat
+
+    @heartbeat.setter
+    def heartbeat(self, value):
+        self._heartbeat = None if value is None else bytes(memoryview(value))
+
     def __repr__(self):
         return f"<Job {self.inner.id} of {self.inner.time_stamp}>"
 

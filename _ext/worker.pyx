@@ -7,42 +7,25 @@ stays full. A Python work function has the GIL for a whole batch; a native one r
 Around the user's code the intake's lock is released, and the guardian may have it. Where the loop has to wait for the GIL counts as the user's
 code too: somebody else's has it.
 
-Whatever a work function does, its client gets an answer: an exception, a result that is none or a malformed one is answered by 500, or by the
-exception's own status, and logged. Only where nobody waits nothing is sent.
+What becomes of a job is outcome.pyx's: whatever a work function does, its client gets an answer.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close, read, write
 
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.czmq cimport ZMQ_POLLIN, ZMQ_POLLOUT, zmq_pollitem_t
 from prime_server._ext.guardian cimport enter_user_code, guardian_start, guardian_stop, leave_user_code
-from prime_server._ext.info cimport (
-    FLAG_BROKEN,
-    FLAG_FROM_PROXY,
-    FLAG_IDEMPOTENT,
-    FLAG_MORE,
-    FLAG_NETSTRING,
-    FLAG_RAW,
-    FLAG_REFUSAL,
-    FLAG_RESULT,
-    FLAG_RETRYABLE,
-    NETSTRING_INFO_SIZE,
-    key_of,
-    set_code,
-    write_info,
-)
+from prime_server._ext.info cimport key_of
 from prime_server._ext.intake cimport (
     CLIENT_LEFT,
-    DEADLINE_PASSED,
     IDLE_REPEAT,
     MAX_WINDOW,
-    SHUTTING_DOWN,
     intake_end,
     intake_fill,
     intake_finish,
@@ -57,12 +40,23 @@ from prime_server._ext.intake cimport (
     intake_take,
     intake_window,
 )
-from prime_server._ext.job cimport Forward, write_forward
-from prime_server._ext.libzmq cimport add, close_all, descriptor_of, events_of, frame, reap, start, underlying, zmq
+from prime_server._ext.job cimport Job
+from prime_server._ext.libzmq cimport close_all, descriptor_of, events_of, frame, reap, start, underlying, zmq
 from prime_server._ext.lifecycle cimport STOPPING, process_state, workers_leave, workers_leave_descriptor
-from prime_server._ext.native cimport PRIME_DONE, PRIME_INTERRUPTED, PRIME_PYTHON
-from prime_server._ext.nativework cimport FORWARDED, RESPONDED, NativeWork, call_native
-from prime_server._ext.response cimport Response, reason_of, write_plain, write_response
+from prime_server._ext.native cimport PRIME_PYTHON
+from prime_server._ext.nativework cimport NOTHING_DONE, NativeWork, call_native
+from prime_server._ext.outcome cimport (
+    ANSWERED,
+    FORWARDED_ON,
+    HANDED_BACK,
+    NOBODY_WAITS,
+    address,
+    express,
+    express_error,
+    express_native,
+    express_native_failure,
+    say,
+)
 
 import logging
 import os
@@ -76,18 +70,6 @@ cdef extern from "poll.h" nogil:
         short events
         short revents
     int poll(pollfd*, unsigned long, int)
-
-from prime_server.errors import Interrupted
-
-cdef object logger = logging.getLogger("prime_server")
-
-cdef enum:
-    # What becomes of a job
-    NOBODY_WAITS
-    ANSWERED
-    FAILED
-    FORWARD
-    HANDED_BACK
 
 cdef enum:
     REPORT_EVERY = 100         # us, while jobs wait
@@ -441,8 +423,9 @@ cdef class WorkerLoop:
         self.complaints = self.intake.counters.malformed
         self.complained = self.now // 1000
         why = (<bytes>self.intake.complaint).decode()
-        logger.warning("dropped a malformed message: %s" if count == 1 else f"dropped {count} malformed messages, of the last: %s", why)
-        return 0
+        return say(
+            logging.WARNING, "dropped a malformed message: %s" if count == 1 else f"dropped {count} malformed messages, of the last: %s", why, None
+        )
 
     # --- one job --------------------------------------------------------------------------------------------------------------------
 
@@ -486,29 +469,19 @@ cdef class WorkerLoop:
             intake_finish(intake, life, key, now)
         elif outcome.kind == HANDED_BACK:
             intake_return(intake, life, key, now)
+        elif address(outcome, info, original, took // 1000, deadline, now) != 0:
+            intake.counters.lost += 1
+            close_all(&outcome.parts)
+            intake_finish(intake, life, key, now)
         else:
-            info.served += <unsigned int>(took // 1000)
-            info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_MORE | FLAG_REFUSAL | FLAG_BROKEN)
-            if outcome.kind == FORWARD:
+            if outcome.kind == FORWARDED_ON:
                 intake.counters.forwarded += 1
                 socket = intake.stages[outcome.stage].socket
-                info.hops += 1
-                if deadline:
-                    info.time_left = deadline - now if deadline > now else -1
+            elif outcome.kind == ANSWERED:
+                intake.counters.answered += 1
             else:
-                if outcome.kind == ANSWERED:
-                    intake.counters.answered += 1
-                else:
-                    intake.counters.failed += 1
-                info.flags |= FLAG_RESULT
-                info.sequence = 0
-                set_code(info, outcome.status)
-            if write_info(frame(&outcome.parts, 0), info, original) != 0:
-                intake.counters.lost += 1
-                close_all(&outcome.parts)
-                intake_finish(intake, life, key, now)
-            else:
-                intake_send(intake, socket, &outcome.parts, life, key, deadline, now)
+                intake.counters.failed += 1
+            intake_send(intake, socket, &outcome.parts, life, key, deadline, now)
         # Where nothing waits any more the loop looks for more first. The original's proxy is told of each job by itself.
         if not intake.upstream.greeted or (
             intake.waiting and (intake.finished_count + intake.returned_count >= REPORT_AFTER or now - intake.reported >= REPORT_EVERY)
@@ -522,8 +495,8 @@ cdef class WorkerLoop:
         self.begin(NULL, NULL)
         try:
             self.cleanup()
-        except Exception:
-            logger.exception("the cleanup function failed")
+        except Exception as error:
+            say(logging.ERROR, "the %s function failed", "cleanup", error)
         finally:
             self.lock_again()
         return 0
@@ -539,24 +512,14 @@ cdef class WorkerLoop:
             atomic_store(&self.flag, 0)
             self.begin(current, &self.flag)
             answer = call_native(&self.call, self.native, self.native_data, current, &self.flag)
-            if answer == PRIME_PYTHON and self.call.outcome == 0:
+            if answer == PRIME_PYTHON and self.call.outcome == NOTHING_DONE:
                 with gil:
                     if self.function is not None:
                         self.python_job(current, True)
                         continue
-            memcpy(&outcome.parts, &self.call.result, sizeof(Multipart))
-            outcome.status = self.call.status
-            outcome.stage = self.call.stage
-            outcome.kind = NOBODY_WAITS
-            if answer == PRIME_DONE and self.call.outcome == RESPONDED:
-                outcome.kind = ANSWERED
-            elif answer == PRIME_DONE and self.call.outcome == FORWARDED:
-                outcome.kind = FORWARD
-            else:
-                close_all(&outcome.parts)
-                if answer != PRIME_INTERRUPTED or not give_up(&self.flag, &current.info, intake.upstream.greeted, &outcome):
-                    with gil:
-                        self.native_failed(answer, current, &outcome)
+            if not express_native(&outcome, &self.call, answer, &self.flag, intake.upstream.greeted):
+                with gil:
+                    express_native_failure(&outcome, &self.call, answer)
             mutex_lock(&intake.lock)
             leave_user_code(&self.guardian)
             self.settle(&outcome, &current.info, frame(&current.parts, 0), current.deadline, atomic_load(&self.flag))
@@ -564,17 +527,6 @@ cdef class WorkerLoop:
             if self.cleanup is not None:
                 with gil:
                     self.clean_up()
-        return 0
-
-    cdef int native_failed(self, int answer, WaitingJob* waiting, Outcome* into) except -1:
-        if answer == PRIME_PYTHON:
-            why = "it leaves the job to Python, and has no fallback"
-        elif answer == PRIME_INTERRUPTED:
-            why = "it was not interrupted, and says so"
-        else:
-            why = "it neither answered nor forwarded the job" if answer == PRIME_DONE else f"it returned {answer}"
-        logger.error("a native work function failed: %s", why)
-        fail(into, 500, NULL, 0, &waiting.info)
         return 0
 
     # --- Python ---------------------------------------------------------------------------------------------------------------------
@@ -601,97 +553,15 @@ cdef class WorkerLoop:
         else:
             self.begin(waiting, &job.flag)
         try:
-            self.express(self.function(job), job, &outcome)
+            express(&outcome, self.function(job), job, self.intake.stage_count)
         except BaseException as error:
-            if not isinstance(error, Exception):
-                ends = error
-            close_all(&outcome.parts)
-            self.express_error(error, job, &outcome)
+            ends = express_error(&outcome, error, job, self.intake.upstream.greeted)
         self.lock_again()
-        if job.heartbeat is not None:
-            self.heartbeat_from(job.heartbeat)
+        if job._heartbeat is not None:
+            self.heartbeat_from(job._heartbeat)
         self.settle(&outcome, &job.inner, frame(&job.parts, 0), job.until, atomic_load(&job.flag))
         self.lent = True
         self.clean_up()
         if ends is not None:
             raise ends
         return 0
-
-    cdef int express(self, object result, Job job, Outcome* into) except -1:
-        if isinstance(result, Forward):
-            if (<Forward>result).index >= self.intake.stage_count:
-                raise TypeError("the work function returned a Forward of another worker's")
-            room_for_info(&into.parts)
-            write_forward(&into.parts, <Forward>result)
-            into.kind = FORWARD
-            into.stage = (<Forward>result).index
-            return 0
-        if not isinstance(result, Response):
-            if not is_bare(&job.inner):
-                raise TypeError(f"a work function returns a Response or what job.forward() makes, not {type(result).__name__}")
-            if not PyObject_CheckBuffer(result) and not isinstance(result, str):
-                raise TypeError(f"a work function returns a Response, bytes, str or what job.forward() makes, not {type(result).__name__}")
-            result = Response(200, result)
-        room_for_info(&into.parts)
-        write_response(&into.parts, <Response>result, &job.inner)
-        into.kind = ANSWERED
-        into.status = (<Response>result).status
-        return 0
-
-    cdef int express_error(self, object error, Job job, Outcome* into) except -1:
-        cdef int status = 500
-        text = b""
-        if isinstance(error, Interrupted) and give_up(&job.flag, &job.inner, self.intake.upstream.greeted, into):
-            return 0
-        own = getattr(error, "status", None)
-        if type(own) is int and 400 <= own <= 599:
-            status = own
-            text = str(error).encode(errors="replace")
-        logger.log(
-            logging.ERROR if status >= 500 else logging.INFO, "a work function failed, its client gets %d", status,
-            exc_info=(type(error), error, error.__traceback__),
-        )
-        fail(into, status, <const char*><bytes>text, len(<bytes>text), &job.inner)
-        return 0
-
-
-cdef inline bint is_bare(const Info* info) noexcept nogil:
-    """Whether the client speaks something else than HTTP, so that a response is its bytes."""
-    return info.size == NETSTRING_INFO_SIZE or info.flags & (FLAG_NETSTRING | FLAG_RAW) != 0
-
-
-cdef int room_for_info(Multipart* parts) except -1:
-    cdef Message* slot = add(parts)
-    if slot == NULL:
-        raise MemoryError()
-    zmq.msg_init(slot)
-    return 0
-
-
-cdef bint give_up(const int* flag, const Info* info, bint greeted, Outcome* into) noexcept nogil:
-    """What becomes of a job that ended early. False: it had no reason to."""
-    cdef int why = atomic_load(flag)
-    start(&into.parts)
-    if why == CLIENT_LEFT or why == DEADLINE_PASSED:
-        into.kind = NOBODY_WAITS
-    elif why == SHUTTING_DOWN and greeted and info.flags & (FLAG_IDEMPOTENT | FLAG_RETRYABLE):
-        into.kind = HANDED_BACK
-    elif why == SHUTTING_DOWN:
-        fail(into, 503, NULL, 0, info)
-    else:
-        return False
-    return True
-
-
-cdef void fail(Outcome* into, int status, const char* text, size_t size, const Info* info) noexcept nogil:
-    """Our own answer; without a text of its own, the usual words for the status."""
-    cdef Message* slot
-    start(&into.parts)
-    into.kind = FAILED
-    into.status = status
-    slot = add(&into.parts)
-    zmq.msg_init(slot)
-    if size == 0:
-        text = reason_of(status)
-        size = strlen(text)
-    write_plain(&into.parts, status, b"text/plain; charset=utf-8", text, size, info)

@@ -309,6 +309,45 @@ def test_an_exception_that_ends_programs_ends_the_worker_after_an_answer(around:
     assert isinstance(around.error, KeyboardInterrupt)
 
 
+class Unspeakable(Exception):
+    @property
+    def status(self) -> int:
+        raise RuntimeError("no status")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Refuses(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError("no room for a record")
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), Unspeakable(), type("Worded", (Unspeakable,), {"status": 503})()])
+def test_neither_what_an_exception_does_nor_the_log_stops_a_worker(around: StandIn, error: Exception) -> None:
+    handler = Refuses()
+    logging.getLogger("prime_server").addHandler(handler)
+    try:
+        with around.worker(raises(error), cleanup=raises(error)):  # type: ignore[arg-type]
+            around.proxy.send_multipart([around.worker_id, b"malformed"])
+            for number in (1, 2):
+                around.job(number)
+                assert around.result().status == (503 if error.__class__.__name__ == "Worded" else 500)
+                around.report()
+    finally:
+        logging.getLogger("prime_server").removeHandler(handler)
+
+
+def test_a_heartbeat_is_bytes_like(around: StandIn) -> None:
+    def work(job: Job) -> Response:
+        job.heartbeat = "text"  # type: ignore[assignment]
+        return Response(200)
+
+    with around.worker(work):
+        around.job(1)
+        assert around.result().status == 500
+
+
 def test_cleanup_runs_after_each_job(around: StandIn, caplog: pytest.LogCaptureFixture) -> None:
     calls = []
 

@@ -15,7 +15,7 @@ cdef class Job:
     cdef tuple _frames
     cdef object _request
     cdef object _info
-    cdef public object heartbeat
+    cdef bytes _heartbeat
 
     # Takes over the job; what `waiting` held counts as uninitialised.
     @staticmethod

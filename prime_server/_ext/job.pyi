@@ -55,5 +55,8 @@ class Job:
 
         Raises `ValueError` for no frames or more than 255, `TypeError` for what is not bytes-like, `LookupError` for a stage that there isn't.
         """
-    heartbeat: bytes | None
-    """Set it to tell the worker's proxy something else than the worker's heartbeat from this job on."""
+    @property
+    def heartbeat(self) -> bytes | None:
+        """What the worker's proxy sees of this worker from this job on, instead of the worker's heartbeat; None leaves it. Set it bytes-like."""
+    @heartbeat.setter
+    def heartbeat(self, value: Buffer | None) -> None: ...

@@ -5,20 +5,13 @@ from libc.stdint cimport int64_t, uint64_t
 from prime_server._ext.guardian cimport Guardian
 from prime_server._ext.info cimport Info
 from prime_server._ext.intake cimport Intake, WaitingJob
-from prime_server._ext.job cimport Job
-from prime_server._ext.libzmq cimport Message, Multipart
-from prime_server._ext.nativework cimport NativeCall
+from prime_server._ext.libzmq cimport Message
 from prime_server._ext.native cimport work_fn
+from prime_server._ext.nativework cimport NativeCall
+from prime_server._ext.outcome cimport Outcome
 
 cdef enum:
     MAX_STAGES = 60
-
-# What has become of a job.
-cdef struct Outcome:
-    int kind
-    int stage                  # to which it is forwarded
-    int status                 # with which it is answered
-    Multipart parts            # owned: an empty frame for the info, then the response or the payload
 
 cdef class WorkerLoop:
     cdef Intake intake
@@ -60,9 +53,6 @@ cdef class WorkerLoop:
     cdef int run_native(self) except -1 nogil
     cdef int run_python(self) except -1
     cdef int python_job(self, WaitingJob* waiting, bint begun) except -1
-    cdef int express(self, object result, Job job, Outcome* into) except -1
-    cdef int express_error(self, object error, Job job, Outcome* into) except -1
-    cdef int native_failed(self, int answer, WaitingJob* waiting, Outcome* into) except -1
     cdef void begin(self, WaitingJob* waiting, int* flag) noexcept nogil
     cdef void settle(self, Outcome* outcome, Info* info, Message* original, int64_t deadline, int flag) noexcept nogil
     cdef void lock_again(self) noexcept

@@ -1,6 +1,6 @@
 """The servers that are compared, and how they are run: each in a process group of its own on a free port, and gone when the bench ends.
 
-A peer runs as one process with one worker, its access log off, with the event loop and the parser that make it fastest.
+A peer runs as one process with one worker unless told otherwise, its access log off, with the event loop and the parser that make it fastest.
 """
 
 import contextlib
@@ -77,16 +77,27 @@ def prime_server_run(application: str, workers: int, window: int | None = None) 
     return Peer(name, command)
 
 
-def uvicorn(application: str) -> Peer:
+def uvicorn(application: str, workers: int = 1) -> Peer:
     options = ["--http", "httptools", "--loop", "uvloop", "--no-access-log", "--log-level", "warning", "--backlog", "1024"]
+    options += ["--workers", str(workers)]
     return Peer(
         "uvicorn", lambda port: python("-m", "uvicorn", *options, "--port", str(port), application), ("uvicorn", "httptools", "uvloop")
     )
 
 
-def granian(application: str, interface: str = "asgi") -> Peer:
-    options = ["--interface", interface, "--workers", "1", "--loop", "uvloop", "--log-level", "warning", "--backlog", "1024"]
+def granian(application: str, interface: str = "asgi", workers: int = 1) -> Peer:
+    options = ["--interface", interface, "--workers", str(workers), "--log-level", "warning", "--backlog", "1024"]
+    if interface == "asgi":
+        options += ["--loop", "uvloop"]
     return Peer(f"granian {interface}", lambda port: python("-m", "granian", *options, "--port", str(port), application), ("granian", "uvloop"))
+
+
+def gunicorn(application: str, kind: str, workers: int) -> Peer:
+    """One thread in each process; `sync` closes every connection after its answer."""
+    options = ["--worker-class", kind, "--workers", str(workers), "--log-level", "warning", "--backlog", "1024", "--keep-alive", "75"]
+    if kind == "gthread":
+        options += ["--threads", "1"]
+    return Peer(f"gunicorn {kind}", lambda port: python("-m", "gunicorn", *options, "--bind", f"127.0.0.1:{port}", application), ("gunicorn",))
 
 
 def stdlib() -> Peer:
@@ -99,11 +110,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers(port: int) -> bool:
+def answers(port: int, target: str) -> bool:
     """Whether a request is answered, rightly or not: a server may listen before it has workers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
     try:
-        connection.request("GET", "/is_prime?possible_prime=7")
+        connection.request("GET", target)
         return connection.getresponse().status < 500
     except (OSError, http.client.HTTPException):
         return False
@@ -112,14 +123,13 @@ def answers(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def running(peer: Peer, *, environment: dict[str, str] | None = None) -> Iterator[Running]:
+def running(peer: Peer, *, probe: str = "/is_prime?possible_prime=7") -> Iterator[Running]:
     """Starts a server, waits until it answers, and ends it and all that it has started. Raises `RuntimeError` when it doesn't come up."""
     port = free_port()
     with tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log") as output:
         process = subprocess.Popen(
             peer.command(port),
             cwd=CHECKOUT,
-            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -127,7 +137,7 @@ def running(peer: Peer, *, environment: dict[str, str] | None = None) -> Iterato
         )
         try:
             deadline = time.monotonic() + START_SECONDS
-            while not answers(port):
+            while not answers(port, probe):
                 if process.poll() is not None or time.monotonic() > deadline:
                     said = Path(output.name).read_text(errors="replace")[-2000:]
                     raise RuntimeError(f"{peer.name} didn't start: {said}")

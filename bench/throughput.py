@@ -9,13 +9,12 @@ import argparse
 import contextlib
 import datetime
 import json
-import os
-import platform
 import statistics
 import sys
 from pathlib import Path
 
 from bench import load, peers
+from bench.report import chosen, machine, progress
 
 NUMBERS = 5_000
 
@@ -30,18 +29,6 @@ def known_servers() -> list[peers.Peer]:
         peers.uvicorn("bench.asgi_app:app"),
         peers.granian("bench.asgi_app:app"),
     ]
-
-
-def machine() -> str:
-    """The processor, the number of cores that may be used, and the interpreter."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 Results = dict[str, dict[int, list[load.Figures]]]
@@ -69,11 +56,6 @@ def measure(servers: list[peers.Peer], connections: list[int], rounds: int, seco
     return results, wrong
 
 
-def progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
 def median(figures: list[load.Figures], name: str) -> float:
     return float(statistics.median(getattr(each, name) for each in figures))
 
@@ -97,23 +79,17 @@ def table(results: Results, wrong: dict[str, int]) -> str:
 
 
 def main() -> int:
-    known = known_servers()
-    names = [server.name for server in known]
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run (default: 2)")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--connections", default="1,8,64,256", help="default: 1,8,64,256")
-    parser.add_argument("--servers", default=",".join(names), help="of: %(default)s; the others are compared with the first")
+    parser.add_argument("--servers", help="some of them only, by their names and commas; the others are compared with the first")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures there")
     options = parser.parse_args()
-    chosen = options.servers.split(",")
-    if unknown := set(chosen) - set(names):
-        parser.error(f"no such server: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
-    servers = [next(server for server in known if server.name == name) for name in chosen]
-    for server in list(servers):
-        if missing := server.missing():
-            print(f"{server.name} is left out: {', '.join(missing)} not installed (pip install 'prime-server[bench]')")
-            servers.remove(server)
+    try:
+        servers = chosen(known_servers(), options.servers)
+    except ValueError as error:
+        parser.error(str(error))
     by = "wrk -t1" if load.have_wrk() else "a loop in Python, as wrk is not installed"
     print(f"{machine()}, {datetime.date.today()}")
     print(f"medians of {options.rounds} rounds of {options.seconds:g} s, keep-alive, load by {by}; our access log is on, the peers' are off")

@@ -49,9 +49,8 @@ class Process:
         self.popen: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
             arguments,
             stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
             start_new_session=True,
-            **{"stdout": subprocess.DEVNULL, **options},
+            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options},
         )
         self.stderr = b""
 

@@ -1,5 +1,6 @@
 """The installed commands as their users meet them: processes, real sockets, and the clients that people have."""
 
+import contextlib
 import errno
 import http.client
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -332,6 +334,34 @@ def test_a_unix_socket(start: Start, tmp_path: Path) -> None:
     server = start("prime_serverd", f"unix:{path}", "1")
     server.endpoint()
     assert tool("curl", "--silent", "--unix-socket", str(path), "http://localhost/is_prime?possible_prime=7") == "7"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "found"),
+    [("1", 1), ("1000", 302), ("49999", 9591), ("4,4", 0), ("5,5", 1), ("100000000000000,100000000008000", 238), (f"{2**89 - 1},{2**89 + 9}", 1)],
+)
+def test_it_asks_itself(start: Start, numbers: str, found: int) -> None:
+    asking = start("prime_serverd", numbers, "2", stdout=subprocess.PIPE)
+    out, err = asking.popen.communicate(timeout=PATIENCE)
+    assert (out, err, asking.popen.returncode) == (b"%d primes found\n" % found, b"", 0)
+
+
+def test_progress_is_shown_on_a_terminal(start: Start) -> None:
+    terminal, side = os.openpty()
+    try:
+        termios.tcsetwinsize(side, (25, 80))
+        asking = start("prime_serverd", "20000", "2", stdout=subprocess.PIPE, stderr=side)
+        os.close(side)
+        out, _ = asking.popen.communicate(timeout=PATIENCE)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal that nobody writes to any more
+            while piece := os.read(terminal, 65536):
+                shown += piece
+    finally:
+        os.close(terminal)
+    assert out == b"4202 primes found\n"
+    assert b"20000" in shown
+    assert b"numbers/s" in shown
 
 
 @needs_curl

@@ -8,9 +8,10 @@ import os
 from dataclasses import replace
 
 import click
-import zmq
 from tqdm import tqdm
 
+from prime_server import Request
+from prime_server.client import Client
 from prime_server.commands import cli
 from prime_server.limits import Limits
 from prime_server.primes import compute, parse
@@ -94,11 +95,8 @@ def command(
 
 def count_primes(endpoint: str, numbers: range) -> int:
     """Asks a server about each of the numbers, with a bar on stderr where that is a terminal. Raises `ClickException` for an answer that is none."""
-    from prime_server import Request
-    from prime_server.client import Client
-
     found = 0
-    with zmq.Context() as context, Client(context, endpoint) as client:
+    with Client(None, endpoint) as client:
         answers = client.fetch(Request("GET", f"/is_prime?possible_prime={n}") for n in numbers)
         for n, answer in zip(numbers, tqdm(answers, total=size_of(numbers), unit=" numbers", disable=None), strict=True):
             if answer.status != 200:

@@ -10,13 +10,14 @@ from dataclasses import replace
 import click
 from tqdm import tqdm
 
-from prime_server import Request
 from prime_server.client import Client
 from prime_server.commands import cli
 from prime_server.limits import Limits
 from prime_server.primes import compute, parse
 from prime_server.run import Threads, run_threads
 
+REQUEST = b"GET /is_prime?possible_prime=%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
+NOT_PRIME = b"18446744073709551615"
 _DIGITS = 4300  # of a number that the server takes, as Python's int()
 STAGES = (parse, compute)
 MOST = 10**12  # numbers asked for in one run
@@ -97,11 +98,15 @@ def count_primes(endpoint: str, numbers: range) -> int:
     """Asks a server about each of the numbers, with a bar on stderr where that is a terminal. Raises `ClickException` for an answer that is none."""
     found = 0
     with Client(None, endpoint) as client:
-        answers = client.fetch(Request("GET", f"/is_prime?possible_prime={n}") for n in numbers)
+        # The numbers become requests without a line of Python each: all of this shares the cores with the pipeline that answers.
+        answers = client.fetch(map(REQUEST.__mod__, numbers))
         for n, answer in zip(numbers, tqdm(answers, total=size_of(numbers), unit=" numbers", disable=None), strict=True):
-            if answer.status != 200:
+            body = answer.body
+            if body == NOT_PRIME:
+                continue
+            if answer.status != 200 or body != b"%d" % n:
                 raise click.ClickException(f"asked about {n}, the server answered {answer.status}: {answer.text.strip()}")
-            found += bytes(answer.body) == str(n).encode()
+            found += 1
     return found
 
 

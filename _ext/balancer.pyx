@@ -49,7 +49,7 @@ cdef enum:
     MOST_HEARTBEAT = 4096      # bytes of what a worker favours
     LOOK_AHEAD = 128           # jobs that `choose` may decline before those behind them must wait
     TOO_MANY_STRIKES = 2
-    WAKE_US = 50               # what it takes to wake a worker, about
+    WAKE_US = 150              # what it takes to wake a worker, about
     STALLED_WINDOWS = 4        # a job that runs for so many times window_us takes long
     ASK_AGAIN_US = 100_000     # `choose` may depend on more than what we see
     GONE_US = 50_000           # what a lost worker had sent before is read long before that; a connection comes back after 100 ms at the least

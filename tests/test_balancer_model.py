@@ -23,7 +23,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-WINDOW_US, WAKE_US, STALLED_US, GONE_US, BEAT_US, CROSSING_US = 250, 50, 1_000, 50_000, 900_000, 20_000
+WINDOW_US, WAKE_US, STALLED_US, GONE_US, BEAT_US, CROSSING_US = 250, 150, 1_000, 50_000, 900_000, 20_000
 IMPOSSIBLE = 999  # the key of a job that nobody knows
 
 
@@ -112,7 +112,7 @@ class Model:
     def pack(self) -> int:
         if self.service is None:
             return 0
-        return min(int(self.limit()), 50 if self.service == 0 else int(WAKE_US / self.service + 1e-9))
+        return min(int(self.limit()), WAKE_US if self.service == 0 else int(WAKE_US / self.service + 1e-9))
 
     def available(self, worker: Worker) -> bool:
         if worker not in self.workers or worker.leaving or worker.stalled or worker.alone:

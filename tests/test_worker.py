@@ -309,7 +309,7 @@ def test_an_exception_that_ends_programs_ends_the_worker_after_an_answer(around:
     assert isinstance(around.error, KeyboardInterrupt)
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     @property
     def status(self) -> int:
         raise RuntimeError("no status")
@@ -323,7 +323,7 @@ class Refuses(logging.Handler):
         raise RuntimeError("no room for a record")
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), Unspeakable(), type("Worded", (Unspeakable,), {"status": 503})()])
+@pytest.mark.parametrize("error", [ValueError("x"), UnspeakableError(), type("Worded", (UnspeakableError,), {"status": 503})()])
 def test_neither_what_an_exception_does_nor_the_log_stops_a_worker(around: StandIn, error: Exception) -> None:
     handler = Refuses()
     logging.getLogger("prime_server").addHandler(handler)

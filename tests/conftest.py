@@ -4,10 +4,12 @@ import contextlib
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +42,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """An empty directory for sockets, whose paths must be short."""
+    path = Path(tempfile.mkdtemp(prefix="prime-test-"))
+    yield path
+    shutil.rmtree(path)
 
 
 class Process:

@@ -5,13 +5,7 @@ Ours run on threads where all mixes are to be seen, as the sockets are the same 
 
 import contextlib
 import itertools
-import shutil
-import signal
-import socket
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,11 +14,10 @@ import pytest
 import standins
 import zmq
 from conftest import PATIENCE, Start
+from pipelines import EITHER, OURS, THEIRS, Commands, Pipeline, endpoints_over, wait_until
 
-from prime_server import Job, Proxy, Response, Server, Worker
+from prime_server import Job, Response
 
-OURS, THEIRS = "ours", "theirs"
-EITHER = (OURS, THEIRS)
 CLIENTS = 4
 EACH = 16
 
@@ -111,111 +104,6 @@ def carry_load(address: tuple[str, int] | str, *, netstring: bool = False, each:
         list(pool.map(ask, range(1, CLIENTS + 1)))
 
 
-# --- pipelines -----------------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """For sockets, whose paths must be short."""
-    path = Path(tempfile.mkdtemp(prefix="wire"))
-    yield path
-    shutil.rmtree(path)
-
-
-def endpoints_over(transport: str, directory: Path) -> Callable[[str], str]:
-    """Gives each name an endpoint."""
-    if transport == "ipc":
-        return lambda name: f"ipc://{directory}/{name}"
-    if transport == "inproc":
-        return lambda name: f"inproc://{name}"
-    family, host = (socket.AF_INET6, "::1") if transport == "tcp6" else (socket.AF_INET, "127.0.0.1")
-    known: dict[str, str] = {}
-
-    def endpoint(name: str) -> str:
-        if name not in known:
-            with socket.socket(family) as probe:
-                try:
-                    probe.bind((host, 0))
-                except OSError:
-                    pytest.skip("there is no IPv6 here")
-                known[name] = f"tcp://{f'[{host}]' if ':' in host else host}:{probe.getsockname()[1]}"
-        return known[name]
-
-    return endpoint
-
-
-class Pipeline:
-    """Starts parts on threads and ends them all, the last first."""
-
-    def __init__(self, endpoint: Callable[[str], str], *, netstring: bool = False, shared: bool = False) -> None:
-        self.endpoint = endpoint
-        self.netstring = netstring
-        self.address: tuple[str, int] = ("", 0)
-        self.server: Any = None
-        self.workers: list[Any] = []
-        self.stack = contextlib.ExitStack()
-        self.context: zmq.Context[Any] = zmq.Context()
-        self.shared = self.context if shared else None
-
-    def __enter__(self) -> "Pipeline":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        try:
-            self.stack.__exit__(*error)
-        finally:
-            self.context.destroy(linger=0)
-
-    def run(self, part: Any, run: Callable[[], None], stop: Callable[[], None]) -> None:
-        self.stack.enter_context(part)
-        thread = threading.Thread(target=run)
-        thread.start()
-        self.stack.callback(thread.join)
-        self.stack.callback(stop)
-
-    def start_server(self, whose: str, **options: Any) -> Any:
-        ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
-        if whose == THEIRS:
-            theirs = standins.Server(*ends, netstring=self.netstring, context=self.shared, **options)
-            self.server = self.stack.enter_context(theirs)
-            self.address = theirs.address
-        else:
-            protocol = "netstring" if self.netstring else "http"
-            ours = self.server = Server(self.context, "tcp://127.0.0.1:0", *ends, protocol=protocol, **options)
-            self.address = ("127.0.0.1", int(ours.endpoint.rsplit(":", 1)[1]))
-            self.run(ours, ours.serve, ours.stop)
-        return self.server
-
-    def start_proxy(self, whose: str, stage: int = 0, **options: Any) -> Any:
-        ends = [self.endpoint(f"up{stage}"), self.endpoint(f"down{stage}")]
-        if whose == THEIRS:
-            return self.stack.enter_context(standins.Proxy(*ends, context=self.shared, **options))
-        ours = Proxy(self.context, *ends, **options)
-        self.run(ours, ours.forward, ours.stop)
-        return ours
-
-    def start_worker(self, whose: str, work: Any, stage: int = 0, **options: Any) -> Any:
-        """`work` is a name in WORK, or a work function."""
-        ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
-        function = WORK[whose, work] if isinstance(work, str) else work
-        if whose == THEIRS:
-            worker: Any = standins.Worker(*ends, function, info_size=8 if self.netstring else 12, context=self.shared, **options)
-            self.stack.enter_context(worker)
-        else:
-            worker = Worker(self.context, *ends, function, **options)
-            self.run(worker, worker.work, worker.stop)
-        self.workers.append(worker)
-        return worker
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    """Looks again and again, for what there is no event to wait for."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "it has not come true"
-        time.sleep(0.002)
-
-
 # --- every mix -----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +114,7 @@ def test_one_stage(directory: Path, transport: str, server: str, proxy: str, wor
         pipeline.start_server(server)
         pipeline.start_proxy(proxy)
         for _ in range(2):
-            pipeline.start_worker(worker, "square")
+            pipeline.start_worker(worker, WORK[worker, "square"])
         carry_load(pipeline.address)
 
 
@@ -236,7 +124,7 @@ def test_netstring(directory: Path, server: str, proxy: str, worker: str) -> Non
         pipeline.start_server(server)
         pipeline.start_proxy(proxy)
         for _ in range(2):
-            pipeline.start_worker(worker, "netstring")
+            pipeline.start_worker(worker, WORK[worker, "netstring"])
         carry_load(pipeline.address, netstring=True)
 
 
@@ -246,9 +134,9 @@ def test_two_stages(directory: Path, server: str, proxy: str, worker: str, next_
         pipeline.start_server(server)
         pipeline.start_proxy(proxy, 0)
         pipeline.start_proxy(next_proxy, 1)
-        pipeline.start_worker(worker, "parse", 0)
+        pipeline.start_worker(worker, WORK[worker, "parse"], 0)
         for _ in range(2):
-            pipeline.start_worker(next_worker, "compute", 1)
+            pipeline.start_worker(next_worker, WORK[next_worker, "compute"], 1)
         carry_load(pipeline.address)
 
 
@@ -257,8 +145,8 @@ def test_workers_of_both_kinds_share_the_work(directory: Path, transport: str) -
     with Pipeline(endpoints_over(transport, directory)) as pipeline:
         pipeline.start_server(OURS)
         pipeline.start_proxy(OURS)
-        ours = pipeline.start_worker(OURS, "square")
-        theirs = pipeline.start_worker(THEIRS, "square")
+        ours = pipeline.start_worker(OURS, WORK[OURS, "square"])
+        theirs = pipeline.start_worker(THEIRS, WORK[THEIRS, "square"])
         carry_load(pipeline.address)
         assert ours.stats()["answered"] + theirs.jobs == CLIENTS * EACH
         assert ours.stats()["answered"] > 0
@@ -277,7 +165,7 @@ def test_any_order_of_start(directory: Path, order: tuple[str, ...], whose: str)
         starts = {
             "server": lambda: pipeline.start_server(whose),
             "proxy": lambda: pipeline.start_proxy(other),
-            "worker": lambda: pipeline.start_worker(whose, "square"),
+            "worker": lambda: pipeline.start_worker(whose, WORK[whose, "square"]),
         }
         for name in order:
             starts[name]()
@@ -292,14 +180,14 @@ def test_what_was_asked_before_a_part_was_there_is_answered_when_it_comes(direct
         if missing == "worker":
             pipeline.start_proxy(proxy)
         else:
-            pipeline.start_worker(worker, "square")
+            pipeline.start_worker(worker, WORK[worker, "square"])
         answers = pool.submit(carry_load, pipeline.address)
         wait_until(lambda: server.stats()["requests"] == CLIENTS)
         assert not answers.done()
         if missing == "proxy":
             pipeline.start_proxy(proxy)
         else:
-            pipeline.start_worker(worker, "square")
+            pipeline.start_worker(worker, WORK[worker, "square"])
         answers.result(PATIENCE)
 
 
@@ -318,62 +206,12 @@ def compute(job): return Response(200, str(int(bytes(job.frames[1])) ** 2))
 """
 
 
-class Commands(Pipeline):
-    """Ours are processes here."""
-
-    def __init__(self, start: Start, endpoint: Callable[[str], str], directory: Path) -> None:
-        super().__init__(endpoint)
-        self.directory = directory
-        (directory / "wire_application.py").write_text(APPLICATION)
-        self.start = start
-        self.processes: list[Any] = []
-
-    def command(self, name: str, *arguments: str) -> Any:
-        process = self.start(name, *arguments, cwd=self.directory)
-        self.processes.append(process)
-        return process
-
-    def start_server(self, whose: str, **options: Any) -> Any:
-        if whose == THEIRS:
-            return super().start_server(whose, **options)
-        ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
-        self.server = self.command("prime_httpd", "tcp://127.0.0.1:0", *ends, "none", "10M", "60", "5")
-        return self.server
-
-    def start_proxy(self, whose: str, stage: int = 0, **options: Any) -> Any:
-        if whose == THEIRS:
-            return super().start_proxy(whose, stage, **options)
-        return self.command("prime_proxyd", self.endpoint(f"up{stage}"), self.endpoint(f"down{stage}"), "5")
-
-    def start_worker(self, whose: str, work: Any, stage: int = 0, **options: Any) -> Any:
-        if whose == THEIRS:
-            return super().start_worker(whose, work, stage, **options)
-        ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
-        if stage or work == "square":
-            ends[1] = "-"
-        return self.command("prime_workerd", *ends, "5", "--work", f"wire_application:{work}")
-
-    def wait(self) -> None:
-        if self.address == ("", 0):
-            self.address = self.server.address()
-
-    def stop(self) -> None:
-        """SIGTERM to the server, and to the others when it has ended; each ends in order."""
-        ending = [self.processes.pop(self.processes.index(self.server))] if self.server in self.processes else []
-        for process in [*ending, *self.processes]:
-            process.signal(signal.SIGTERM)
-            if process in ending:
-                assert process.finish() == 0, process.stderr.decode()
-        for process in self.processes:
-            assert process.finish() == 0, process.stderr.decode()
-
-
 @pytest.mark.parametrize(("server", "proxy", "worker"), list(itertools.product(EITHER, repeat=3))[:-1])
 def test_commands(start: Start, directory: Path, server: str, proxy: str, worker: str) -> None:
-    with Commands(start, endpoints_over("ipc", directory), directory) as pipeline:
+    with Commands(start, endpoints_over("ipc", directory), directory, APPLICATION) as pipeline:
         pipeline.start_server(server)
         pipeline.start_proxy(proxy)
-        pipeline.start_worker(worker, "square")
+        pipeline.start_worker(worker, "square" if worker == OURS else their_square)
         pipeline.wait()
         carry_load(pipeline.address)
         pipeline.stop()
@@ -382,14 +220,14 @@ def test_commands(start: Start, directory: Path, server: str, proxy: str, worker
 @pytest.mark.parametrize("order", ["forward", "backward"])
 @pytest.mark.parametrize("transport", ["ipc", "tcp", "tcp6"])
 def test_commands_in_two_stages(start: Start, directory: Path, transport: str, order: str) -> None:
-    with Commands(start, endpoints_over(transport, directory), directory) as pipeline:
+    with Commands(start, endpoints_over(transport, directory), directory, APPLICATION) as pipeline:
         starts: list[Callable[[], Any]] = [
             lambda: pipeline.start_server(OURS),
             lambda: pipeline.start_proxy(OURS, 0),
             lambda: pipeline.start_worker(OURS, "parse", 0),
             lambda: pipeline.start_proxy(OURS, 1),
-            lambda: pipeline.start_worker(OURS, "compute", 1),
-            lambda: pipeline.start_worker(OURS, "compute", 1),
+            lambda: pipeline.start_worker(OURS, "compute", 1, last=True),
+            lambda: pipeline.start_worker(OURS, "compute", 1, last=True),
         ]
         for begin in starts if order == "forward" else reversed(starts):
             begin()
@@ -399,18 +237,18 @@ def test_commands_in_two_stages(start: Start, directory: Path, transport: str, o
 
 
 def test_the_worker_serves_files_without_a_function(start: Start, directory: Path) -> None:
-    with Commands(start, endpoints_over("ipc", directory), directory) as pipeline:
+    with Commands(start, endpoints_over("ipc", directory), directory, APPLICATION) as pipeline:
         pipeline.start_server(OURS)
         pipeline.start_proxy(OURS)
         pipeline.command("prime_workerd", *[pipeline.endpoint(name) for name in ("down0", "up1", "loopback", "interrupt")])
         pipeline.wait()
-        requests = [b"GET /wire_application.py HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /../secret HTTP/1.1\r\nHost: x\r\n\r\n"]
+        requests = [b"GET /application.py HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /../secret HTTP/1.1\r\nHost: x\r\n\r\n"]
         assert standins.ask(pipeline.address, requests) == [APPLICATION.encode(), b"there is no such file\n"]
         pipeline.stop()
 
 
 def test_a_second_proxy_at_the_same_endpoint_is_refused(start: Start, directory: Path) -> None:
-    with Commands(start, endpoints_over("ipc", directory), directory) as pipeline:
+    with Commands(start, endpoints_over("ipc", directory), directory, APPLICATION) as pipeline:
         first = pipeline.start_proxy(OURS)
         first.wait_for(b"forwarding")
         second = start("prime_proxyd", pipeline.endpoint("up0"), pipeline.endpoint("down0"))

@@ -162,6 +162,7 @@ cdef class Hub:
         cdef Ready ready[READY_MAX]
         cdef int64_t now = now_us()
         cdef int64_t next, timeout
+        cdef int64_t until = 0
         cdef bint busy
         cdef int count, index
         cdef void* tag
@@ -203,14 +204,17 @@ cdef class Hub:
                 elif tag == <void*>&self.wake:
                     while read(self.wake[0], &byte, 1) > 0:
                         pass
-                    if self.drain_us and not self.stop_at:
-                        self.begin_drain(now + self.drain_us, now)
+                    if self.drain_us:
+                        until = now + self.drain_us
                 elif tag == <void*>&self.stop_at:
                     ready_remove(self.queue, draining_descriptor())
-                    if not self.stop_at:
-                        self.begin_drain(drain_deadline(), now)
+                    until = drain_deadline()
                 else:
                     self.edge.serve(<Connection*>tag, ready[index].events, now)
+            if until and not self.stop_at:
+                # Not before: it frees connections, which events of the same wait may name.
+                self.begin_drain(until, now)
+            until = 0
 
     cdef bint pump(self, int64_t now) noexcept nogil:
         """Moves what is there until nothing more comes of it; True if it stopped before that, for the clients' sake."""
@@ -333,7 +337,9 @@ cdef class Hub:
         cdef int stage
         if self.edge is not None:
             next = self.edge.tick(now)
-            if self.holding:
+            if self.sessions.dirty_first != NULL or self.sessions.interrupts_size:
+                next = now  # what has timed out is to be answered and interrupted
+            elif self.holding:
                 next = now + RETRY_US if next < 0 or next > now + RETRY_US else next
         for stage in range(self.stage_count):
             at = (<Balancer>self.stages[stage]).tick(now)

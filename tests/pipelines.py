@@ -78,8 +78,8 @@ class Pipeline:
             self.server = self.stack.enter_context(theirs)
             self.address = theirs.address
         else:
-            protocol = "netstring" if self.netstring else "http"
-            ours = self.server = Server(self.context, "tcp://127.0.0.1:0", *ends, protocol=protocol, **options)
+            options.setdefault("protocol", "netstring" if self.netstring else "http")
+            ours = self.server = Server(self.context, "tcp://127.0.0.1:0", *ends, **options)
             self.address = ("127.0.0.1", int(ours.endpoint.rsplit(":", 1)[1]))
             self.run(ours, ours.serve, ours.stop)
         return self.server

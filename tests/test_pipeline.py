@@ -1,0 +1,552 @@
+"""Whole pipelines as their users know them: shaping, interrupts, shutdown, other protocols, and no job behind another without need.
+
+The first half tells the original's own tests again. What must be known of the inside is asked of `stats()`, or of what has been in between.
+"""
+
+import os
+import re
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import standins
+import zmq
+from conftest import PATIENCE, Start
+from pipelines import EITHER, OURS, THEIRS, Commands, Pipeline, endpoints_over, wait_until
+
+from prime_server import Client, Interrupted, Job, Limits, ProtocolError, Request, RequestInfo, Response, Threads
+
+
+@pytest.fixture
+def pipeline(directory: Path) -> Iterable[Pipeline]:
+    with Pipeline(endpoints_over("ipc", directory)) as made:
+        yield made
+
+
+def get(target: str = "/") -> bytes:
+    return f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+def connect(address: tuple[str, int], request: bytes) -> socket.socket:
+    """A client that has asked something."""
+    client = socket.create_connection(address, timeout=PATIENCE)
+    client.sendall(request)
+    return client
+
+
+# --- shaping -------------------------------------------------------------------------------------------------------------------------------
+
+
+class Alternately:
+    """Each job to the one of A and B that did not get the one before."""
+
+    def __init__(self) -> None:
+        self.turn = b"A"
+
+    def __call__(self, heartbeats: list[bytes], job: Sequence[Any]) -> int | None:
+        assert job[0][:4] == b"GET "
+        if self.turn not in heartbeats:
+            return None
+        at = heartbeats.index(self.turn)
+        self.turn = b"B" if self.turn == b"A" else b"A"
+        return at
+
+
+def all_to_a(heartbeats: list[bytes], job: Sequence[Any]) -> int | None:
+    return heartbeats.index(b"A") if b"A" in heartbeats else None
+
+
+@pytest.mark.parametrize(("choose", "shares"), [(Alternately(), (5000, 5000)), (all_to_a, (10_000, 0))])
+def test_shaped_traffic(pipeline: Pipeline, choose: Any, shares: tuple[int, int]) -> None:
+    server = pipeline.start_server(OURS)
+    pipeline.start_proxy(OURS, choose=choose)
+    for name in ("A", "B"):
+        pipeline.start_worker(OURS, lambda _, name=name: Response(200, name), heartbeat=name.encode())
+    with Client(None, server.endpoint, connections=8, batch_size=256) as client:
+        answers = [response.text for response in client.fetch(get() for _ in range(10_000))]
+    assert (answers.count("A"), answers.count("B")) == shares
+    assert tuple(worker.stats()["answered"] for worker in pipeline.workers) == shares
+
+
+def test_unshaped_traffic_goes_to_whoever_is_free(pipeline: Pipeline) -> None:
+    server = pipeline.start_server(OURS)
+    pipeline.start_proxy(OURS)
+    for name in ("A", "B"):
+        pipeline.start_worker(OURS, lambda _, name=name: Response(200, name), heartbeat=name.encode(), window=1)
+    with Client(None, server.endpoint, connections=8, batch_size=256) as client:
+        answers = [response.text for response in client.fetch(get() for _ in range(10_000))]
+    assert answers.count("A") + answers.count("B") == 10_000
+    assert min(answers.count("A"), answers.count("B")) > 1000
+
+
+def test_the_originals_proxy_sees_what_our_workers_favour(pipeline: Pipeline) -> None:
+    server = pipeline.start_server(OURS)
+    favours: set[bytes] = set()
+
+    def choose(heartbeats: list[bytes], _: list[bytes]) -> int:
+        favours.update(heartbeats)
+        return heartbeats.index(min(heartbeats))
+
+    pipeline.start_proxy(THEIRS, choose=choose)
+    for name in ("A", "B"):
+        pipeline.start_worker(OURS, lambda _, name=name: Response(200, name), heartbeat=name.encode())
+    with Client(None, server.endpoint) as client:
+        while favours != {b"A", b"B"}:
+            assert [response.status for response in client.fetch([get()])] == [200]
+
+
+# --- interrupts ----------------------------------------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A work function of ours or theirs that for `/stay` checks until it is interrupted, and answers anything else at once."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.told = threading.Event()
+        self.why = ""
+        self.seen: list[str] = []
+
+    def ours(self, job: Job) -> Response:
+        path = job.request.path
+        self.seen.append(path)
+        self.entered.release()
+        try:
+            while path == "/stay":
+                job.check()
+        except Interrupted as error:
+            self.why = str(error)
+            self.told.set()
+            raise
+        return Response(200, path)
+
+    def theirs(self, job: standins.Job) -> tuple[str, Any]:
+        _, path, _, _ = job.request()
+        self.seen.append(path)
+        self.entered.release()
+        while path == "/stay":
+            if job.interrupted():
+                self.told.set()
+                return "nothing", b""
+        return "answer", job.response(200, path.encode())
+
+    def of(self, whose: str) -> Any:
+        return self.ours if whose == OURS else self.theirs
+
+    def wait_entered(self) -> None:
+        assert self.entered.acquire(timeout=PATIENCE)
+
+
+class Hearer:
+    """Hears a server's interrupts, as a worker does."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.socket = pipeline.context.socket(zmq.SUB)
+        monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self.socket.subscribe(b"")
+        self.socket.connect(pipeline.endpoint("interrupt"))
+        assert monitor.poll(PATIENCE * 1000)
+        self.socket.disable_monitor()
+        monitor.close()
+        pipeline.stack.callback(self.socket.close, 0)
+
+    def key(self) -> bytes:
+        assert self.socket.poll(PATIENCE * 1000), "no interrupt came"
+        return self.socket.recv()[:8]
+
+
+MIXES = [(server, proxy, worker) for server in EITHER for proxy in EITHER for worker in EITHER]
+
+
+@pytest.mark.parametrize(("server", "proxy", "worker"), MIXES)
+def test_a_running_job_learns_that_its_client_has_left(pipeline: Pipeline, server: str, proxy: str, worker: str) -> None:
+    watched = Watched()
+    pipeline.start_server(server)
+    pipeline.start_proxy(proxy)
+    pipeline.start_worker(worker, watched.of(worker))
+    for _ in range(2):
+        client = connect(pipeline.address, get("/stay"))
+        watched.wait_entered()
+        client.close()
+        assert watched.told.wait(PATIENCE)
+        watched.told.clear()
+        assert standins.ask(pipeline.address, [get("/next")]) == [b"/next"]
+        watched.wait_entered()
+    if worker == OURS:
+        assert "client" in watched.why
+
+
+@pytest.mark.parametrize(("server", "proxy", "worker"), MIXES)
+def test_a_waiting_job_whose_client_has_left_is_never_begun(pipeline: Pipeline, server: str, proxy: str, worker: str) -> None:
+    watched = Watched()
+    pipeline.start_server(server)
+    its_proxy = pipeline.start_proxy(proxy)
+    pipeline.start_worker(worker, watched.of(worker))
+    assert standins.ask(pipeline.address, [get("/first")]) == [b"/first"]
+    hearer = Hearer(pipeline)
+    staying = connect(pipeline.address, get("/stay"))
+    watched.wait_entered()
+    watched.wait_entered()
+    leaving = connect(pipeline.address, get("/left"))
+    if (server, proxy) == (OURS, OURS):
+        wait_until(lambda: its_proxy.stats()["stages"][0]["backlog"] == 1)
+    leaving.close()
+    hearer.key()
+    if (server, proxy) == (OURS, OURS):  # it has left the proxy before the worker is free
+        wait_until(lambda: its_proxy.stats()["stages"][0]["cancelled"] == 1)
+        assert its_proxy.stats()["stages"][0]["backlog"] == 0
+    staying.close()
+    hearer.key()
+    assert standins.ask(pipeline.address, [get("/last")]) == [b"/last"]
+    assert watched.seen == ["/first", "/stay", "/last"]
+
+
+def test_what_waits_for_the_second_stage_is_dropped_there(pipeline: Pipeline) -> None:
+    watched = Watched()
+    server = pipeline.start_server(OURS)
+    pipeline.start_proxy(OURS, 0)
+    second = pipeline.start_proxy(OURS, 1)
+    pipeline.start_worker(OURS, lambda job: job.forward(job.frames[0]), 0)
+    pipeline.start_worker(OURS, watched.ours, 1)
+    assert standins.ask(pipeline.address, [get("/first")]) == [b"/first"]
+    staying = connect(pipeline.address, get("/stay"))
+    watched.wait_entered()
+    watched.wait_entered()
+    leaving = [connect(pipeline.address, get(f"/{number}")) for number in range(10)]
+    wait_until(lambda: second.stats()["stages"][0]["backlog"] == 10)
+    for client in leaving[:9]:
+        client.close()
+    wait_until(lambda: second.stats()["stages"][0]["cancelled"] == 9)
+    assert second.stats()["stages"][0]["backlog"] == 1
+    staying.close()
+    assert standins.take(leaving[9].recv(65536), False) == (b"/9", b"")
+    leaving[9].close()
+    assert watched.seen == ["/first", "/stay", "/9"]
+    assert server.stats()["requests_interrupted"] == 10
+
+
+def test_what_waits_in_a_hub_of_its_own_is_dropped(directory: Path) -> None:
+    watched = Watched()
+    with Threads("tcp://127.0.0.1:0", [watched.ours]) as whole:
+        address = ("127.0.0.1", int(whole.endpoint.rsplit(":", 1)[1]))
+        staying = connect(address, get("/stay"))
+        watched.wait_entered()
+        leaving = [connect(address, get(f"/{number}")) for number in range(10)]
+        wait_until(lambda: whole.stats()["stages"][0]["backlog"] == 10)
+        for client in leaving:
+            client.close()
+        wait_until(lambda: whole.stats()["stages"][0]["backlog"] == 0)
+        staying.close()
+        assert standins.ask(address, [get("/last")]) == [b"/last"]
+    assert watched.seen == ["/stay", "/last"]
+
+
+@pytest.mark.parametrize(("server", "proxy", "worker"), MIXES)
+def test_a_running_job_learns_that_its_time_is_over(pipeline: Pipeline, server: str, proxy: str, worker: str) -> None:
+    watched = Watched()
+    pipeline.start_server(server, **({"limits": Limits(request_timeout=0.3)} if server == OURS else {"timeout": 0.3}))
+    pipeline.start_proxy(proxy)
+    pipeline.start_worker(worker, watched.of(worker))
+    with connect(pipeline.address, get("/stay")) as client:
+        watched.wait_entered()
+        assert client.recv(65536).startswith(b"HTTP/1.1 504 ")
+    assert watched.told.wait(PATIENCE)
+    assert standins.ask(pipeline.address, [get("/next")]) == [b"/next"]
+
+
+def test_no_interrupt_names_a_request_that_was_answered(pipeline: Pipeline) -> None:
+    keys = []
+
+    def work(job: Job) -> Response:
+        keys.append(job.info.key.to_bytes(8, "little"))
+        while job.request.path == "/stay":
+            job.check()
+        return Response(200, "x")
+
+    server = pipeline.start_server(OURS)
+    pipeline.start_proxy(OURS)
+    pipeline.start_worker(OURS, work)
+    hearer = Hearer(pipeline)
+    for how in range(30):
+        # answered; answered and left behind it; one answered and one left
+        client = connect(pipeline.address, get() + (get("/stay") if how % 3 == 2 else b""))
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        if how % 3 == 2:
+            wait_until(lambda how=how: len(keys) == how + how // 3 + 2)
+        client.close()
+        if how % 3 == 2:
+            assert hearer.key() == keys[-1]
+    assert server.stats()["requests_interrupted"] == 10
+    assert not hearer.socket.poll(0)
+
+
+# --- shutdown ------------------------------------------------------------------------------------------------------------------------------
+
+# A pipe by name is how a test meets a worker in another process: opening it for writing waits for the worker to open it, and the worker then waits
+# for what is written.
+APPLICATION = """
+import os, time
+from prime_server import Response
+
+def gated(job):
+    with open("gate", "rb") as gate:
+        return Response(200, gate.read())
+
+def endless(job):
+    open("gate", "rb").close()
+    while True:
+        job.check()
+
+def plain(job):
+    return Response(200, "plain")
+
+def calibrated():
+    exponent = 100_000
+    while True:
+        began = time.monotonic()
+        pow(3, exponent)
+        took = time.monotonic() - began
+        if took > 0.2:
+            return int(exponent * (3.2 / took) ** (1 / 1.585))
+        exponent *= 2
+
+exponent = 0
+
+def hold(job):
+    global exponent
+    if job.request.path == "/calibrate":
+        exponent = exponent or calibrated()
+        return Response(200, str(os.getpid()))
+    if job.request.path == "/hold":
+        with open("calls", "a") as calls:
+            print(os.getpid(), file=calls)
+        with open("gate", "wb"):
+            pass
+        began = time.monotonic()
+        pow(3, exponent)
+        return Response(200, f"{os.getpid()} {time.monotonic() - began}")
+    return Response(200, str(os.getpid()))
+"""
+
+
+@pytest.fixture
+def commands(start: Start, directory: Path) -> Iterable[Commands]:
+    os.mkfifo(directory / "gate")
+    with Commands(start, endpoints_over("ipc", directory), directory, APPLICATION) as made:
+        yield made
+
+
+def test_what_is_in_flight_is_answered_at_shutdown(commands: Commands) -> None:
+    commands.start_server(OURS)
+    commands.start_proxy(OURS)
+    commands.start_worker(OURS, "gated")
+    commands.wait()
+    with connect(commands.address, get()) as client, open(commands.directory / "gate", "wb", buffering=0) as gate:
+        for process in commands.processes:
+            process.signal(signal.SIGTERM)
+        wait_until(lambda: not listens(commands.address))
+        gate.write(b"in time")
+        gate.close()
+        assert standins.take(client.recv(65536), False) == (b"in time", b"")
+    for process in commands.processes:
+        assert process.finish() == 0
+
+
+def listens(address: tuple[str, int]) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(address) == 0
+
+
+@pytest.mark.parametrize(("request_text", "answer"), [(get(), b"plain"), (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", b"")])
+def test_a_running_job_is_interrupted_by_the_end_of_the_drain(commands: Commands, request_text: bytes, answer: bytes) -> None:
+    """What may be repeated is handed to another worker, what may not be is answered."""
+    commands.start_server(OURS)
+    commands.start_proxy(OURS)
+    worker = commands.start_worker(OURS, "endless", drain=0.2)
+    commands.wait()
+    with connect(commands.address, request_text) as client:
+        open(commands.directory / "gate", "wb").close()
+        worker.signal(signal.SIGTERM)
+        assert worker.finish() == 0
+        commands.processes.remove(worker)
+        commands.start_worker(OURS, "plain")
+        said = client.recv(65536)
+        if answer:
+            assert standins.take(said, False) == (answer, b"")
+        else:
+            assert said.startswith(b"HTTP/1.1 503 ")
+    commands.stop()
+
+
+# --- other protocols -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_parallel_netstring_clients(directory: Path) -> None:
+    with Pipeline(endpoints_over("ipc", directory), netstring=True) as pipeline:
+        server = pipeline.start_server(OURS)
+        pipeline.start_proxy(OURS)
+        for _ in range(2):
+            pipeline.start_worker(OURS, lambda job: bytes(job.frames[0])[::-1])
+
+        def ask(client: int) -> None:
+            asked = [f"{client} {number}".encode() for number in range(5000)]
+            with Client(None, server.endpoint, protocol="netstring", connections=2, batch_size=512) as made:
+                assert list(made.fetch(asked)) == [text[::-1] for text in asked]
+
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(ask, range(3)))
+
+
+class Lines:
+    """A protocol of one's own: lines. `!` in front of one ends the connection with its answer."""
+
+    class Line:
+        idempotent = True
+
+        def __init__(self, text: bytes) -> None:
+            self.text = text
+
+    def __init__(self) -> None:
+        self.ending: set[int] = set()
+
+    def feed(self, connection: Any, data: bytes) -> Iterable[Line]:
+        *lines, connection.rest = (getattr(connection, "rest", b"") + data).split(b"\n")
+        yield from map(self.Line, lines)
+        if len(connection.rest) > 20:
+            raise ProtocolError("a line is too long", 413)
+
+    def serialize(self, request: Line) -> list[bytes]:
+        return [b"line", request.text]
+
+    def reject(self, error: ProtocolError) -> bytes:
+        return f"error {error.status}: {error}\n".encode()
+
+    def timeout(self) -> bytes:
+        return b"too late\n"
+
+    def keep_alive(self, info: RequestInfo) -> bool:
+        return info.key not in self.ending
+
+
+def test_a_protocol_of_ones_own(pipeline: Pipeline) -> None:
+    protocol = Lines()
+
+    def work(job: Job) -> bytes:
+        kind, line = (bytes(frame) for frame in job.frames)
+        assert kind == b"line"
+        if line == b"stay":
+            while True:
+                job.check()
+        if line.startswith(b"!"):
+            protocol.ending.add(job.info.key)
+        return line.upper() + b"\n"
+
+    pipeline.start_server(OURS, protocol=protocol, limits=Limits(request_timeout=0.3))
+    pipeline.start_proxy(OURS)
+    for _ in range(2):
+        pipeline.start_worker(OURS, work)
+
+    def talk(*pieces: bytes) -> bytes:
+        with socket.create_connection(pipeline.address, timeout=PATIENCE) as client:
+            for piece in pieces:
+                client.sendall(piece)
+            said = b""
+            while data := client.recv(65536):
+                said += data
+            return said
+
+    lines = [b"line %d" % number for number in range(200)]
+    assert talk(b"\n".join(lines) + b"\n!", b"over\n") == b"\n".join(lines).upper() + b"\n!OVER\n"
+    assert talk(b"one\n", b"stay\n!two\n") == b"ONE\ntoo late\n!TWO\n"
+    assert talk(b"one\n" + 30 * b"x") == b"ONE\nerror 413: a line is too long\n"
+
+
+# --- uneven work ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proxy", EITHER)
+def test_pipelined_requests_with_uneven_work_come_back_in_order(pipeline: Pipeline, proxy: str) -> None:
+    finished: list[int] = []
+
+    def work(job: Job) -> Response:
+        number = int(job.request.query["n"][0])
+        time.sleep(0.02 if number % 16 == 0 else 0)
+        finished.append(number)
+        return Response(200, str(number))
+
+    pipeline.start_server(OURS)
+    pipeline.start_proxy(proxy)
+    for _ in range(4):
+        pipeline.start_worker(OURS, work)
+    with connect(pipeline.address, b"".join(get(f"/?n={number}") for number in range(320))) as client:
+        left = b""
+        for number in range(320):
+            while (found := standins.take(left, False)) is None:
+                left += client.recv(65536)
+            assert found[0] == str(number).encode()
+            left = found[1]
+    assert finished != sorted(finished)
+
+
+def test_a_function_that_holds_the_gil_is_neither_dead_nor_in_the_way(commands: Commands) -> None:
+    commands.start_server(OURS)
+    commands.start_proxy(OURS)
+    for _ in range(2):
+        commands.start_worker(OURS, "hold")
+    commands.wait()
+    pids = {str(worker.pid).encode() for worker in commands.workers}
+    calibrated: set[bytes] = set()
+    while calibrated != pids:
+        with ThreadPoolExecutor(2) as pool:
+            calibrated |= set(pool.map(lambda _: standins.ask(commands.address, [get("/calibrate")])[0], range(2)))
+    with connect(commands.address, get("/hold")) as client:
+        open(commands.directory / "gate", "rb").close()
+        waits = []
+        while not select.select([client], [], [], 0)[0]:
+            began = time.monotonic()
+            (pid,) = standins.ask(commands.address, [get("/short")])
+            waits.append(time.monotonic() - began)
+        holder, held = client.recv(65536).split()[-2:]
+    assert holder != pid
+    assert {holder, pid} == pids
+    assert float(held) > 2.0
+    assert len(waits) > 100
+    assert sorted(waits)[-3] < 0.1
+    assert (commands.directory / "calls").read_text().split() == [holder.decode()]
+    commands.stop()
+
+
+@pytest.mark.parametrize("window", [1, 64])
+def test_a_window_of_one_is_nothing_given_ahead(pipeline: Pipeline, window: int) -> None:
+    gate = threading.Event()
+
+    def work(job: Job) -> Response:
+        if job.request.path == "/stay":
+            gate.wait(PATIENCE)
+        return Response(200, "x")
+
+    server = pipeline.start_server(OURS)
+    proxy = pipeline.start_proxy(OURS)
+    worker = pipeline.start_worker(OURS, work, window=window)
+    with Client(None, server.endpoint, batch_size=64) as client:
+        while window > 1 and worker.stats()["window"] == 1:  # until its jobs are known to be short
+            assert all(response.status == 200 for response in client.fetch(get() for _ in range(100)))
+        before = worker.stats()
+        answers = client.fetch([get("/stay"), *[get() for _ in range(20)]])
+        with ThreadPoolExecutor(1) as pool:
+            taken = pool.submit(list, answers)
+            wait_until(lambda: server.stats()["requests_in_flight"] == 21 and proxy.stats()["stages"][0]["backlog"] == 20)
+            assert proxy.stats()["stages"][0]["held"] == 1
+            gate.set()
+            assert len(taken.result()) == 21
+    if window == 1:
+        assert worker.stats()["returned"] == 0
+    else:
+        assert worker.stats()["jobs"] == before["jobs"] + 21

@@ -4,13 +4,12 @@ The first half tells the original's own tests again. What must be known of the i
 """
 
 import os
-import re
 import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import zmq
 from conftest import PATIENCE, Start
 from pipelines import EITHER, OURS, THEIRS, Commands, Pipeline, endpoints_over, wait_until
 
-from prime_server import Client, Interrupted, Job, Limits, ProtocolError, Request, RequestInfo, Response, Threads
+from prime_server import Client, Interrupted, Job, Limits, ProtocolError, RequestInfo, Response, Threads
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ class Alternately:
         self.turn = b"A"
 
     def __call__(self, heartbeats: list[bytes], job: Sequence[Any]) -> int | None:
-        assert job[0][:4] == b"GET "
+        assert bytes(job[0]).startswith(b"GET ")
         if self.turn not in heartbeats:
             return None
         at = heartbeats.index(self.turn)
@@ -359,6 +358,19 @@ def test_what_is_in_flight_is_answered_at_shutdown(commands: Commands) -> None:
         assert process.finish() == 0
 
 
+def test_a_drain_that_begins_amid_clients_that_come_and_go() -> None:
+    for _ in range(10):
+        with Threads("tcp://127.0.0.1:0", [lambda _: Response(200, "x")], drain_seconds=0.1) as whole:
+            address = ("127.0.0.1", int(whole.endpoint.rsplit(":", 1)[1]))
+            clients = [socket.create_connection(address) for _ in range(50)]
+            wait_until(lambda whole=whole: whole.stats()["connections"] == 50)
+            for number, client in enumerate(clients):
+                if number == 25:
+                    whole._hub.stop(0.1)
+                client.sendall(get())
+                client.close()
+
+
 def listens(address: tuple[str, int]) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(address) == 0
@@ -376,7 +388,7 @@ def test_a_running_job_is_interrupted_by_the_end_of_the_drain(commands: Commands
         worker.signal(signal.SIGTERM)
         assert worker.finish() == 0
         commands.processes.remove(worker)
-        commands.start_worker(OURS, "plain")
+        commands.start_worker(OURS, "plain").wait_for(b"working")
         said = client.recv(65536)
         if answer:
             assert standins.take(said, False) == (answer, b"")

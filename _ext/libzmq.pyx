@@ -298,6 +298,10 @@ cdef class Frame:
     def __len__(self):
         return zmq.msg_size(&self.message)
 
+    def __getitem__(self, key):
+        found = memoryview(self)[key]
+        return bytes(found) if isinstance(found, memoryview) else found
+
     def __bytes__(self):
         return PyBytes_FromStringAndSize(<char*>zmq.msg_data(&self.message), zmq.msg_size(&self.message))
 

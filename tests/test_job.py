@@ -155,3 +155,10 @@ def test_interrupts_are_bounded() -> None:
         assert len(known) <= 2 * 65_536
     assert all((1, key) in known for key in range(300_000 - 65_536, 300_000))
     assert (1, 0) not in known
+
+
+def test_frames_are_read_like_bytes() -> None:
+    frame = Frame(b"GET /")
+    assert (frame[:3], frame[0], frame[-1], list(frame)) == (b"GET", 71, 47, list(b"GET /"))
+    with pytest.raises(IndexError):
+        frame[5]

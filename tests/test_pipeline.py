@@ -394,6 +394,7 @@ def test_a_running_job_is_interrupted_by_the_end_of_the_drain(commands: Commands
             assert standins.take(said, False) == (answer, b"")
         else:
             assert said.startswith(b"HTTP/1.1 503 ")
+    commands.wait()  # a process that has not begun yet would just be killed
     commands.stop()
 
 

@@ -108,7 +108,7 @@ class Processes:
     """A server at `listen` and a pipeline behind it whose `stages` are applications (`module:function`), each in worker processes of its own.
 
     `workers` is the number of processes of each stage, or one number for all. As a context manager it serves on a thread of its own; `endpoint` tells
-    where. Entering waits until every stage's application is loaded in its first process, and raises `ApplicationError` where one can't be.
+    where. Entering waits until every process has loaded its application, and raises `ApplicationError` where one can't be.
     """
 
     def __init__(
@@ -164,7 +164,6 @@ class Processes:
                 command += [ends[index + 1][0] if index + 1 < len(stages) else "-", loopback, interrupt, f"{drain_seconds:g}"]
                 command += ["--work", stage, "--window", str(window)]
                 self._places += [_Process(command, f"{stage} #{number + 1}") for number in range(count)]
-            self._first = [sum(counts[:index]) for index in range(len(counts))]
         except BaseException:
             self._clean_up.close()
             raise
@@ -243,11 +242,10 @@ class Processes:
         self._selector.register(place.lifeline, selectors.EVENT_READ, place)  # type: ignore[arg-type]
 
     def _load(self) -> None:
-        """Starts the first process of each stage, waits until all have their application, then starts the others."""
-        waiting = {self._places[index] for index in self._first}
+        """Starts all processes and waits until each has its application: with some of them, long jobs would hold up the first short ones."""
+        waiting = set(self._places)
         for place in self._places:
-            if place in waiting:
-                self._start(place)
+            self._start(place)
         while waiting and not draining():
             for place, said in self._listen(0.2):
                 if said == b"ready\n":
@@ -256,9 +254,6 @@ class Processes:
                     status = place.end()
                     text = said.decode(errors="replace").strip()
                     raise ApplicationError(text or f"{place.name}: its process ended with {_ending(status)} before it was ready")
-        for place in self._places:
-            if place.popen is None:
-                self._start(place)
         self._loaded()
 
     def _listen(self, timeout: float | None) -> list[tuple[_Process, bytes]]:
@@ -343,7 +338,7 @@ def run_processes(
 ) -> None:
     """Serves a pipeline with its workers in processes until SIGTERM or SIGINT, then drains and returns.
 
-    The arguments are those of `Processes`; `on_ready` is called with the endpoint once every stage's application is loaded. A second signal ends
+    The arguments are those of `Processes`; `on_ready` is called with the endpoint once every process has loaded its application. A second signal ends
     the process at once, and its workers with it. Raises `ApplicationError` where an application can't be loaded.
     """
     quiesce(drain_seconds)

@@ -1,0 +1,90 @@
+"""`python -m bench.uneven`: how long does a job wait behind a running one while a worker is idle?
+
+Short jobs among long ones that never call `check()`, over worker processes; shown from time stamps taken in the workers. On a machine whose cores
+are all busy with the long jobs, what is left is the time that the hub and the idle worker wait for a processor.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import time
+from itertools import pairwise
+
+from bench import peers
+from bench.report import machine
+from prime_server import Job as Work
+from prime_server import Response
+
+WORKERS, CONNECTIONS, RUNS, JOBS = 4, 64, 3, 30
+SHORT, LONG, LONG_EVERY = 50e-6, 0.2, 100
+SLIGHT = 0.001  # seconds: what is shorter makes no difference here
+
+Job = tuple[float, int, float, float]  # when it was asked for; the process that ran it, from when to when
+
+
+async def ask(port: int, numbers: range) -> list[Job]:
+    """One connection's jobs, one after the other."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    done: list[Job] = []
+    for number in numbers:
+        seconds = LONG if number % LONG_EVERY == 0 else SHORT
+        asked = asyncio.get_running_loop().time()
+        writer.write(b"GET /?seconds=%f HTTP/1.1\r\nHost: x\r\n\r\n" % seconds)
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        pid, began, ended = (await reader.readexactly(size)).split()
+        done.append((asked, int(pid), float(began), float(ended)))
+    writer.close()
+    return done
+
+
+async def load(port: int) -> list[Job]:
+    order = [range(connection, CONNECTIONS * JOBS, CONNECTIONS) for connection in range(CONNECTIONS)]
+    return [job for jobs in await asyncio.gather(*(ask(port, numbers) for numbers in order)) for job in jobs]
+
+
+def longest_needless_wait(jobs: list[Job]) -> float:
+    """The most seconds that a job waited while the worker that ran it later ran another, and some worker ran none.
+
+    A worker counts as idle from the end of one job to the beginning of its next one.
+    """
+    spans: dict[int, list[tuple[float, float]]] = {}
+    for _, pid, began, ended in jobs:
+        spans.setdefault(pid, []).append((began, ended))
+    idle: list[tuple[float, float]] = []
+    for busy in spans.values():
+        busy.sort()
+        idle += [(ended, began) for (_, ended), (began, _) in pairwise(busy) if began - ended > SLIGHT]
+    worst = 0.0
+    for asked, pid, began, _ in jobs:
+        others = [(since, until) for since, until in spans[pid] if until - since > SLIGHT and until > asked and until <= began]
+        for since, until in others:
+            overlaps = (min(until, to, began) - max(since, asked, at) for at, to in idle)
+            worst = max(worst, max(overlaps, default=0.0))
+    return worst
+
+
+def work(job: Work) -> Response:
+    began = time.monotonic()
+    end = time.thread_time() + float(job.request.query["seconds"][0])
+    while time.thread_time() < end:
+        pass
+    return Response(200, f"{os.getpid()} {began} {time.monotonic()}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.uneven", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    options = parser.parse_args()
+    print(machine())
+    print(f"{WORKERS} worker processes, {CONNECTIONS} connections, 1 job in {LONG_EVERY} of {LONG:g} s, the others of {SHORT * 1e6:g} µs")
+    for server in (peers.prime_server_run("bench.uneven:work", WORKERS), peers.prime_server_run("bench.uneven:work", WORKERS, window=1)):
+        with peers.running(server, probe="/?seconds=0") as started:
+            waits = [1e3 * longest_needless_wait(asyncio.run(load(started.port))) for _ in range(options.rounds)]
+        print(f"{server.name}: longest needless wait {statistics.median(waits):.1f} ms (median of runs), {max(waits):.1f} ms (at worst)")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

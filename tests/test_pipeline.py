@@ -309,9 +309,9 @@ def plain(job):
 def calibrated():
     exponent = 100_000
     while True:
-        began = time.monotonic()
+        began = time.thread_time()  # whatever else the processor does meanwhile
         pow(3, exponent)
-        took = time.monotonic() - began
+        took = time.thread_time() - began
         if took > 0.2:
             return int(exponent * (3.2 / took) ** (1 / 1.585))
         exponent *= 2
@@ -508,6 +508,7 @@ def test_pipelined_requests_with_uneven_work_come_back_in_order(pipeline: Pipeli
     assert finished != sorted(finished)
 
 
+@pytest.mark.timing
 def test_a_function_that_holds_the_gil_is_neither_dead_nor_in_the_way(commands: Commands) -> None:
     commands.start_server(OURS)
     commands.start_proxy(OURS)

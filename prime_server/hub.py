@@ -17,7 +17,7 @@ from prime_server.endpoints import listen as listen_on
 from prime_server.endpoints import name_of, zmq_socket
 from prime_server.limits import Limits
 
-__all__ = ["Hub", "Log", "Stage"]
+__all__ = ["Hub", "Log", "Stage", "worker_counts"]
 
 Log = int | str | Path | IO[Any] | None
 
@@ -161,3 +161,15 @@ def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str |
         raise ValueError(f"health_check is a path such as /health, not {health_check!r}")
     options = {name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name != "max_connections"}
     return Sessions(protocol=protocol, log=log, health_check=health_check, **options)
+
+
+def worker_counts(stages: Sequence[Any], workers: int | Sequence[int]) -> list[int]:
+    """The number of workers of each stage, given so or as one number for all. Raises `ValueError` where they don't fit."""
+    counts = [workers] * len(stages) if isinstance(workers, int) else list(workers)
+    if not stages:
+        raise ValueError("a pipeline has at least one stage")
+    if len(counts) != len(stages):
+        raise ValueError(f"{len(stages)} stages need as many numbers of workers, not {len(counts)}")
+    if any(count < 1 for count in counts):
+        raise ValueError(f"a stage has at least one worker, not {min(counts)}")
+    return counts

@@ -9,7 +9,7 @@ from typing import Any, Self
 import zmq
 
 from prime_server._ext.lifecycle import quiesce
-from prime_server.hub import Hub, Log, Stage
+from prime_server.hub import Hub, Log, Stage, worker_counts
 from prime_server.limits import Limits
 from prime_server.worker import Worker
 
@@ -38,13 +38,7 @@ class Threads:
         protocol: Any = "http",
         window: int = 64,
     ) -> None:
-        counts = [workers] * len(stages) if isinstance(workers, int) else list(workers)
-        if not stages:
-            raise ValueError("a pipeline has at least one stage")
-        if len(counts) != len(stages):
-            raise ValueError(f"{len(stages)} stages need as many numbers of workers, not {len(counts)}")
-        if any(count < 1 for count in counts):
-            raise ValueError(f"a stage has at least one worker, not {min(counts)}")
+        counts = worker_counts(stages, workers)
         name = f"inproc://prime-server-{next(_numbers)}"
         self._drain_seconds = drain_seconds
         self._context = zmq.Context()

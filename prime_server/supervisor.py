@@ -27,7 +27,7 @@ import zmq
 
 from prime_server._ext.lifecycle import draining, quiesce
 from prime_server.application import ApplicationError
-from prime_server.hub import Hub, Log, Stage
+from prime_server.hub import Hub, Log, Stage, worker_counts
 from prime_server.limits import Limits
 
 __all__ = ["Processes", "run_processes"]
@@ -123,13 +123,7 @@ class Processes:
         health_check: str | None = None,
         window: int = 64,
     ) -> None:
-        counts = [workers] * len(stages) if isinstance(workers, int) else list(workers)
-        if not stages:
-            raise ValueError("a pipeline has at least one stage")
-        if len(counts) != len(stages):
-            raise ValueError(f"{len(stages)} stages need as many numbers of workers, not {len(counts)}")
-        if any(count < 1 for count in counts):
-            raise ValueError(f"a stage has at least one worker, not {min(counts)}")
+        counts = worker_counts(stages, workers)
         self._drain_seconds = drain_seconds
         self._loaded: Callable[[], object] = lambda: None  # called once every stage has a worker
         self._clean_up = contextlib.ExitStack()

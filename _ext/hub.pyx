@@ -6,8 +6,9 @@ nothing itself.
 
 The wait is the edge's epoll (kqueue) with ZeroMQ's descriptors in it. These are edge triggered in their way: a command that arrives makes the
 descriptor readable, and any later call on the socket may take it off again. So a socket is looked at when its descriptor was readable and after
-every send on it, until a receive has found nothing: only then may the loop wait. To look costs libzmq two system calls, which is why nothing
-else is looked at, and why ZMQ_EVENTS and zmq_poll, which look at everything, are not used. Each socket is drained up to a bound before the next,
+every send on it, until a receive has found nothing: only then may the loop wait. To look costs libzmq two system calls, so nothing else is looked
+at. Waiting in zmq_poll instead, with the epoll's descriptor among the sockets, was measured against this (the demo, 5 interleaved pairs): as fast
+at 8 and 64 connections, and slower at 1, by a ninth. Each socket is drained up to a bound before the next,
 so that neither clients nor workers starve.
 """
 

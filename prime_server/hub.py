@@ -128,7 +128,10 @@ class Hub:
             self._loop.stop(drain_seconds)
 
     def stats(self) -> dict[str, Any]:
-        """Counters of the server, and of each stage in order under `stages`."""
+        """Counters of the server hosted here, if there is one, and those of each stage's proxy, in order, under `stages` (docs/stats.md).
+
+        From any thread, while it serves and after it.
+        """
         counters: dict[str, Any] = {} if self._edge is None else self._edge.stats()
         counters["stages"] = [balancer.stats() for balancer in self._balancers]
         return counters

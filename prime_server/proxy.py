@@ -38,3 +38,7 @@ class Proxy(Hub):
     def forward(self) -> None:
         """Blocks until the proxy has been stopped and has drained; another name for `serve()`. The GIL is released."""
         self.serve()
+
+    def stats(self) -> dict[str, Any]:
+        """Counters since the start, and how it is now: docs/stats.md has them all, under "Proxy". From any thread."""
+        return self._balancers[0].stats()

@@ -80,7 +80,7 @@ class Threads:
         return self._hub.endpoint
 
     def stats(self) -> dict[str, Any]:
-        """The hub's counters, and those of each worker under `workers`."""
+        """The server's counters, those of each stage's proxy under `stages`, and those of each worker under `workers` (docs/stats.md)."""
         return {**self._hub.stats(), "workers": [worker.stats() for worker in self._workers]}
 
     def _start_workers(self) -> None:

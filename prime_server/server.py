@@ -51,3 +51,9 @@ class Server(Hub):
             log=log,
             health_check=health_check,
         )
+
+    def stats(self) -> dict[str, Any]:
+        """Counters since the start, and how it is now: docs/stats.md has them all, under "Server". From any thread."""
+        counters = super().stats()
+        del counters["stages"]  # they are elsewhere
+        return counters

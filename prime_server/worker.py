@@ -96,14 +96,7 @@ class Worker:
         self._loop.stop(interrupt=interrupt)
 
     def stats(self) -> dict[str, int]:
-        """Counts since the worker was made, and how it is now.
-
-        `jobs` begun; of them `answered`, `forwarded`, `failed` (answered by 500 or an exception's status) and `interrupted` (dropped as nobody waits,
-        before they began too). `expired`: dropped before they began. `returned`: handed back to the proxy. `refused`: refusals of next
-        stages' proxies that were passed on. `malformed`: messages dropped. `lost`: messages that could not be sent. `reports` to the proxy.
-        `proxy_restarts`: proxies seen to be new ones. Now: jobs `waiting`, messages `unsent` as their stage isn't there, the `window`, and
-        the average `service_us` of the latest jobs in µs.
-        """
+        """Counts since the worker was made, and how it is now: docs/stats.md has them all, under "Worker"."""
         return self._loop.stats()
 
     def close(self) -> None:

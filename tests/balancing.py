@@ -125,4 +125,5 @@ class Desk:
         return tuple(stats[name] for name in names) if len(names) > 1 else stats[names[0]]
 
     def refused(self) -> dict[int, int]:
-        return {status: count for status, count in self.stats("refused").items() if count}
+        counts = {status: self.stats(f"refused_{status}") for status in (500, 502, 503, 504)}
+        return {status: count for status, count in counts.items() if count}

@@ -1,7 +1,7 @@
 """A proxy's decisions, without a socket: told of jobs, workers and time, it says what is to be sent."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from typing_extensions import Buffer
 
@@ -63,14 +63,5 @@ class Balancer:
 
         `[worker][info][payload…]`, `[peer][hello]`, `[peer][info: refusal]`, or `[info: refusal]` for the sessions.
         """
-    def stats(self) -> dict[str, Any]:
-        """Counters since the start: jobs `received` (well-formed, no duplicates), `dispatched` to workers, `finished` (said the worker),
-        `returned` unstarted by their worker, `redelivered` after its death, `strikes` (jobs that were running when their worker died),
-        `cancelled`, `refused` by HTTP status, `untold` (refusals that nobody could be told of), `duplicates`, `malformed` messages,
-        `unknown` keys in reports, `late` messages of workers that were lost or leaving, `lost` workers.
-
-        Now: jobs in the `backlog`, `held` by workers, `queued_bytes` of both, `workers`, of which `idle` and `busy`, `service_us` (recent mean
-        service time, µs), `wait_us` (how long a job that came now would wait), `window` (jobs that a worker of ours may hold at this service time).
-
-        Every job received is in the end finished, cancelled or refused.
-        """
+    def stats(self) -> dict[str, int | float]:
+        """Counters since the start, and how it is now: docs/stats.md has them all, under "Proxy"."""

@@ -37,4 +37,4 @@ class Sessions:
     def life(self) -> int:
         """Random per server: with a request's key it names the request over restarts."""
     def stats(self) -> dict[str, int]:
-        """Counters since the start, `connections`, `requests_in_flight` and `request_bytes_in_flight` as of now."""
+        """Counters since the start, and how it is now: docs/stats.md has them all, under "Server"."""

@@ -21,20 +21,21 @@ always it is, but leaves it doubtful: its copy is kept until the worker's next h
 that was answered nevertheless is then answered twice, which servers drop.) Its next job inherits the doubt, until a heartbeat finds none with it.
 
 **Death.** Of a lost worker's jobs, the running one takes a strike: the one that it last reported as running, else the oldest it holds. The rest has
-not begun and goes to others. What may not be repeated is refused with 502, what has two strikes with 500, and given to nobody.
+not begun and goes to others. What may not be repeated is refused with 502, what has two strikes with 500, and given to nobody. Where the worker
+had said nothing of what it runs, that is a guess, as it tells of finished jobs in batches: so all others are suspected, and each goes to an idle
+worker alone. If that one dies too, it is known what of, and nobody else is to die of it.
+
+**Servers** come back with another life. What the old one had asked for is dropped then, here and in all stages behind, as its clients are gone.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.string cimport memcmp
 
-from prime_server._ext.clock cimport now_us
-from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, take_greeting
+from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, life_over, peer_gone, take_greeting, tell_over
 from prime_server._ext.info cimport FLAG_CANCEL, FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, Info, key_of, read_info, read_report, report_key
-from prime_server._ext.jobs cimport HELD, QUEUED, REFUSED, append, decline, dequeue, drop_payload, earliest, free_all, job_enter, job_free
+from prime_server._ext.jobs cimport HELD, JobList, QUEUED, REFUSED, append, decline, dequeue, drop_payload, earliest, free_all, job_enter, job_free
 from prime_server._ext.jobs cimport job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start, queued, reconsider, requeue
 from prime_server._ext.jobs cimport settle, unlink
-from prime_server._ext.libzmq cimport MAX_FRAMES, Message, add, close_all, copy_in, data_of, frame, size_of, start, zmq
+from prime_server._ext.libzmq cimport MAX_FRAMES, Message, close_all, copy_in, data_of, frame, size_of, zmq
 from prime_server._ext.outgoing cimport write_job, write_refusal
 from prime_server._ext.workers cimport MAX_ID, MOST_HELD, lowest, worker_find, worker_free, worker_gone, worker_new, worker_rank
 from prime_server._ext.workers cimport workers_end, workers_start
@@ -63,28 +64,6 @@ cdef inline int64_t sooner(int64_t one, int64_t other) noexcept nogil:
     return other if one < 0 or other < one else one
 
 
-cdef int fill(Multipart* parts, object frames) except -1:
-    """A message with copies of the frames."""
-    cdef Py_buffer view
-    cdef Message* slot
-    cdef int status
-    start(parts)
-    try:
-        for source in frames:
-            PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
-            slot = add(parts)
-            status = copy_in(slot, view.buf, view.len) if slot != NULL else 0
-            PyBuffer_Release(&view)
-            if status != 0:
-                raise MemoryError()
-            if slot == NULL:
-                parts.surplus = True
-    except:
-        close_all(parts)
-        raise
-    return 0
-
-
 cdef class Balancer:
     def __cinit__(
         self,
@@ -92,6 +71,7 @@ cdef class Balancer:
         max_backlog=16384,
         max_queued_bytes=256 << 20,
         max_attempts=3,
+        bint retryable=False,
         max_window=MOST_HELD,
         window_us=250,
         choose=None,
@@ -115,6 +95,7 @@ cdef class Balancer:
         self.max_backlog = max_backlog
         self.max_queued_bytes = max_queued_bytes
         self.max_attempts = max_attempts
+        self.retryable = retryable
         self.max_window = max_window
         self.window_us = window_us
         self.limit = 1
@@ -142,8 +123,13 @@ cdef class Balancer:
     cdef int submit(self, Multipart* frames, const char* sender, size_t sender_size, int64_t now) noexcept nogil:
         cdef Info info
         cdef Job* job
+        cdef uint64_t over
+        cdef int fresh = 0
         if frames.size == 1 and read_info(data_of(frame(frames, 0)), size_of(frame(frames, 0)), &info) == 0 and info.flags & FLAG_CANCEL:
-            self.cancel(info.life, key_of(&info), now)
+            if key_of(&info):
+                self.cancel(info.life, key_of(&info), now)
+            else:
+                self.end_life(info.life)
             close_all(frames)
             return 0
         # Room for the worker's routing id must be left.
@@ -158,7 +144,13 @@ cdef class Balancer:
             close_all(frames)
             return -1
         if sender_size and info.extended and not info.flags & FLAG_FROM_PROXY:
-            greet_once(&self.greetings, TO_UPSTREAM, sender, sender_size)
+            # The first stage's peers are servers, those behind it workers of the stage before.
+            if greet_once(&self.greetings, TO_UPSTREAM, sender, sender_size, 0 if info.hops else info.life) and info.hops == 0:
+                fresh = 1
+                over = life_over(&self.greetings, info.life)
+                while over:
+                    self.end_life(over)
+                    over = life_over(&self.greetings, info.life)
         job = job_new(&self.jobs, frames, &info)
         if job == NULL or (sender_size and copy_in(&job.sender, sender, sender_size) != 0):
             # Without memory for so little there is none to answer with.
@@ -168,11 +160,13 @@ cdef class Balancer:
                 job_free(&self.jobs, job)
             else:
                 close_all(frames)
-            return 0
+            return fresh
         if job_known(&self.jobs, job):
             self.count.duplicates += 1
             job_free(&self.jobs, job)
-            return 0
+            return fresh
+        if self.retryable:
+            job.repeatable = True
         self.count.received += 1
         job.arrived = now
         if info.time_left:
@@ -191,7 +185,7 @@ cdef class Balancer:
             self.refuse(job, 503)
         else:
             append(&self.jobs.backlog, job, QUEUED)
-        return 0
+        return fresh
 
     cdef void refuse(self, Job* job, int status) noexcept nogil:
         """The job stands in no list and not in the table."""
@@ -223,11 +217,11 @@ cdef class Balancer:
         cdef const char* id
         cdef size_t size
         cdef bint reports = message.size == 3
+        cdef int fresh = 0
         if not 2 <= message.size <= 3 or size_of(frame(message, 0)) > MAX_ID or size_of(frame(message, 1)) > MOST_HEARTBEAT or (
             reports and read_report(data_of(frame(message, 2)), size_of(frame(message, 2)), &report) != 0
         ):
             self.count.malformed += 1
-            close_all(message)
             return -1
         id = data_of(frame(message, 0))
         size = size_of(frame(message, 0))
@@ -238,7 +232,6 @@ cdef class Balancer:
                 self.count.late += 1
                 if reports:
                     self.heard_late(worker, &report)
-                close_all(message)
                 return 0
             worker_free(&self.workers, worker)
             worker = NULL
@@ -249,9 +242,9 @@ cdef class Balancer:
                 worker = worker_new(&self.workers, id, size, now)
             if worker == NULL:
                 self.count.late += 1
-                close_all(message)
                 return 0
             self.known += 1
+            fresh = 1
         if reports:
             # The second greeting tells a worker that leaves that nothing more is on its way to it.
             if not worker.ours or (report.flags & WORKER_LEAVING and not worker.leaving):
@@ -267,12 +260,11 @@ cdef class Balancer:
             zmq.msg_close(&worker.heartbeat)
             if copy_in(&worker.heartbeat, data_of(heartbeat), size_of(heartbeat)) == 0 and worker.rank == 0:
                 reconsider(&self.jobs)
-        close_all(message)
         if worker.leaving and worker.held.count == 0:
             self.forget(worker)
         else:
             self.rank(worker)
-        return 0
+        return fresh
 
     cdef void heard_plain(self, Worker* worker, int64_t now) noexcept nogil:
         cdef Job* job = worker.held.first
@@ -388,6 +380,7 @@ cdef class Balancer:
         cdef Worker* worker = worker_find(&self.workers, id, size)
         cdef Job* running
         cdef Job* job
+        cdef bint guess
         if worker == NULL or worker.gone:
             return
         self.count.lost += 1
@@ -395,7 +388,8 @@ cdef class Balancer:
         while running != NULL and (running.info.life != worker.running_life or running.key != worker.running_key):
             running = running.next
         # What was on its way to one that had finished all it had, and was leaving, has not begun.
-        if running == NULL and not worker.leaving:
+        guess = running == NULL and not worker.leaving
+        if guess:
             running = worker.held.first
         while worker.held.last != NULL:
             job = worker.held.last
@@ -407,6 +401,7 @@ cdef class Balancer:
                 self.strike(job)
             else:
                 self.count.redelivered += 1
+                job.suspected |= guess
                 requeue(&self.jobs, job)
         job = worker.doubtful
         worker.doubtful = NULL
@@ -422,7 +417,7 @@ cdef class Balancer:
     cdef void strike(self, Job* job) noexcept nogil:
         """Its worker died of it, perhaps: again, or never again."""
         self.count.strikes += 1
-        job.strikes += 1
+        job.strikes += TOO_MANY_STRIKES if job.suspected else 1
         if job.repeatable and job.strikes < TOO_MANY_STRIKES and job.gives < self.max_attempts:
             self.count.redelivered += 1
             requeue(&self.jobs, job)
@@ -449,23 +444,61 @@ cdef class Balancer:
             self.lost(data_of(frame(message, 0)), size_of(frame(message, 0)), now)
         close_all(message)
 
+    cdef void left(self, const char* peer, size_t size, int64_t now) noexcept nogil:
+        peer_gone(&self.greetings, peer, size)
+
+    cdef void end_life(self, uint64_t life) noexcept nogil:
+        """Its clients are gone with the server. Rare, so the queues are searched; the workers, and by them the stages behind, are told."""
+        cdef JobList* queues[2]
+        cdef Worker* worker
+        cdef Job* next
+        cdef Job* job
+        cdef size_t index
+        if life == 0 or life == self.over:
+            return
+        self.over = life
+        queues[0] = &self.jobs.backlog
+        queues[1] = &self.jobs.declined
+        for index in range(2):
+            next = queues[index].first
+            while next != NULL:
+                job = next
+                next = job.next
+                if job.info.life == life:
+                    self.abandon(job)
+        for index in range(self.workers.table.mask + 1):
+            worker = <Worker*>self.workers.table.entries[index].item
+            if worker == NULL or worker.gone:
+                continue
+            next = worker.held.first
+            while next != NULL:
+                job = next
+                next = job.next
+                if job.info.life == life and not job.cancelled:
+                    self.abandon(job)
+            if worker.ours:
+                tell_over(&self.greetings, TO_WORKER, data_of(&worker.id), size_of(&worker.id), life)
+
     cdef void cancel(self, uint64_t life, uint64_t key, int64_t now) noexcept nogil:
         cdef Job* job
         while True:
             job = job_named(&self.jobs, life, key)
             if job == NULL:
                 return
-            self.count.cancelled += 1
-            if job.place == HELD:
-                # The worker is told by the server's interrupt, and says when it has let go of it.
-                job.cancelled = True
-                self.jobs.size -= job.size
-                drop_payload(&self.jobs, job)
-                self.jobs.size += job.size
-            else:
-                dequeue(&self.jobs, job)
-                job_leave(&self.jobs, job)
-                job_free(&self.jobs, job)
+            self.abandon(job)
+
+    cdef void abandon(self, Job* job) noexcept nogil:
+        self.count.cancelled += 1
+        if job.place == HELD:
+            # The worker is told by the server's interrupt, and says when it has let go of it.
+            job.cancelled = True
+            self.jobs.size -= job.size
+            drop_payload(&self.jobs, job)
+            self.jobs.size += job.size
+        else:
+            dequeue(&self.jobs, job)
+            job_leave(&self.jobs, job)
+            job_free(&self.jobs, job)
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
         cdef int64_t next = -1
@@ -548,11 +581,12 @@ cdef class Balancer:
                 and job.repeatable
                 and job.holder_serial == 0  # what was handed back has waited behind others once
                 and not job.strikes
+                and not job.suspected
                 and now - worker.progress <= WAKE_US
             ):
                 return worker
             return self.workers.ranks[0].first
-        if self.choice is not None or not job.repeatable or job.strikes:
+        if self.choice is not None or not job.repeatable or job.strikes or job.suspected:
             return NULL
         while rank < self.limit:
             worker = self.workers.ranks[rank].first
@@ -590,7 +624,7 @@ cdef class Balancer:
         job.holder = worker
         job.holder_serial = worker.serial
         job.given = now
-        worker.alone = job.strikes > 0
+        worker.alone = job.strikes > 0 or job.suspected
         self.held += 1
         worker_rank(&self.workers, worker)
         return 0
@@ -614,59 +648,9 @@ cdef class Balancer:
             key & 0xffffffff, key >> 32, life, TOO_MANY_STRIKES,
         )
 
-    cdef int64_t clock(self, object now) except? -1:
-        if self.choice is not None and self.choice.asking:
-            raise RuntimeError("a balancer can't be used from within its own choose function")
-        return now_us() if now is None else now
-
-    def submit_frames(self, frames, sender=b"", *, now=None):
-        cdef Multipart parts
-        cdef bytes name = bytes(sender)
-        cdef int64_t at = self.clock(now)
-        fill(&parts, frames)
-        return self.submit(&parts, name, len(name), at) == 0
-
-    def heard_frames(self, frames, *, now=None):
-        cdef Multipart parts
-        cdef int64_t at = self.clock(now)
-        fill(&parts, frames)
-        return self.heard(&parts, at) == 0
-
-    def lost_worker(self, worker, *, now=None):
-        cdef bytes name = bytes(worker)
-        self.lost(name, len(name), self.clock(now))
-
-    def unsent_frames(self, frames, *, now=None):
-        cdef Multipart parts
-        cdef int64_t at = self.clock(now)
-        fill(&parts, frames)
-        self.unsent(&parts, at)
-
-    def cancel_request(self, life, key, *, now=None):
-        self.cancel(life, key, self.clock(now))
-
-    def tick_at(self, now=None):
-        cdef int64_t next = self.tick(self.clock(now))
-        return next if next >= 0 else None
-
-    def take_frames(self, now=None):
-        cdef Multipart parts
-        cdef int kind = self.take(&parts, self.clock(now))
-        cdef int index
-        if kind == 0:
-            return None
-        try:
-            frames = [PyBytes_FromStringAndSize(data_of(frame(&parts, index)), size_of(frame(&parts, index))) for index in range(parts.size)]
-        finally:
-            close_all(&parts)
-        return {TO_WORKER: "worker", TO_UPSTREAM: "upstream", TO_SESSIONS: "sessions"}[kind], frames
-
     @property
     def choose(self):
         return None if self.choice is None else self.choice.function
-
-    def __len__(self):
-        return self.pending()
 
     def stats(self):
         count = self.count

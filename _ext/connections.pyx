@@ -15,6 +15,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
 from prime_server._ext.http cimport request_end, request_idle, request_in_body, request_start
+from prime_server._ext.libzmq cimport close_all
 from prime_server._ext.netstring cimport netstring_end, netstring_idle, netstring_start
 from prime_server._ext.output cimport clear, output_start
 
@@ -279,6 +280,7 @@ cdef class Connections:
         pending.older = NULL
         pending.newer = NULL
         pending.deadline = 0
+        close_all(&pending.asked)
         self.in_flight -= 1
         self.payload -= pending.payload
         pending.connection.waiting_for_workers -= 1

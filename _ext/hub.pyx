@@ -9,7 +9,7 @@ descriptor readable, and any later call on the socket may take it off again. So 
 every send on it, until a receive has found nothing: only then may the loop wait. To look costs libzmq two system calls, so nothing else is looked
 at. Waiting in zmq_poll instead, with the epoll's descriptor among the sockets, was measured against this (the demo, 5 interleaved pairs): as fast
 at 8 and 64 connections, and slower at 1, by a ninth. Each socket is drained up to a bound before the next,
-so that neither clients nor workers starve.
+so that neither clients nor workers starve. Who has gone is told by monitors (watch.pyx), once all that has come from there has been read.
 """
 
 from libc.errno cimport errno
@@ -19,7 +19,8 @@ from posix.unistd cimport close, read, write
 
 from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
 from prime_server._ext.clock cimport now_us
-from prime_server._ext.info cimport read_hello, write_cancel, write_interrupt
+from prime_server._ext.connections cimport Connection, Pending
+from prime_server._ext.info cimport read_hello, read_restart, write_cancel, write_interrupt
 from prime_server._ext.libzmq cimport (
     Message,
     add,
@@ -46,7 +47,6 @@ from prime_server._ext.lifecycle cimport (
 )
 from prime_server._ext.readiness cimport READABLE, READY_MAX, Ready, ready_open, ready_remove, ready_set, ready_wait
 from prime_server._ext.report cimport report_malformed
-from prime_server._ext.connections cimport Connection
 
 import os
 import threading
@@ -96,21 +96,23 @@ cdef class Hub:
         if len(stages) > MAX_STAGES:
             raise ValueError(f"at most {MAX_STAGES} stages are hosted in one hub, not {len(stages)}")
         self.edge = edge
-        self.sockets = []
+        self.kept = []
         self.balancers = []
         if edge is not None:
             self.sessions = edge.sessions
             self.interrupt = underlying(interrupt)
-            self.sockets.append(interrupt)
+            self.kept.append(interrupt)
             self.link(loopback, LOOPBACK, -1)
             if proxy is not None:
-                self.proxy = self.link(proxy, PROXY, -1)
+                self.proxy = self.watched(proxy, PROXY, -1)
         for index, (balancer, upstream, downstream) in enumerate(stages):
             self.balancers.append(balancer)
             self.stages[index] = <void*>balancer
-            self.downstreams[index] = self.link(downstream, DOWNSTREAM, index)
-            self.upstreams[index] = NULL if upstream is None else self.link(upstream, UPSTREAM, index)
+            self.downstreams[index] = self.watched(downstream, DOWNSTREAM, index)
+            self.upstreams[index] = NULL if upstream is None else self.watched(upstream, UPSTREAM, index)
         self.stage_count = len(self.balancers)
+        if edge is not None:
+            self.sessions.at_once = proxy is None
 
     def __dealloc__(self):
         if self.holding:
@@ -129,8 +131,19 @@ cdef class Hub:
         link.look = True
         if ready_set(self.queue, descriptor_of(link.socket), link, 0, READABLE, True) != 0:
             raise OSError(errno, os.strerror(errno))
-        self.sockets.append(socket)
+        self.kept.append(socket)
         self.link_count += 1
+        return link
+
+    cdef Link* watched(self, pair, LinkKind kind, int stage) except NULL:
+        """Of a socket and its monitor."""
+        socket, monitor = pair
+        cdef Link* link = self.link(socket, kind, stage)
+        cdef Link* monitoring = self.link(monitor, MONITOR, stage)
+        cdef Watch watch = Watch(monitor)
+        self.kept.append(watch)
+        link.watch = monitoring.watch = <void*>watch
+        monitoring.of = link
         return link
 
     def run(self):
@@ -236,34 +249,79 @@ cdef class Hub:
     cdef void drain_link(self, Link* link, int64_t now) noexcept nogil:
         cdef Multipart parts
         cdef Message sender
-        cdef uint64_t life
+        cdef uint64_t life, former
         cdef int _turn, status
+        if link.kind == MONITOR:
+            link.look = False
+            (<Watch>link.watch).listen()
+            link.of.look = True  # what it tells of counts once its socket has been read to the end
+            return
         for _turn in range(DRAIN):
             status = receive(link.socket, &parts)
             if status <= 0:
                 link.look = False
                 if status < 0 and zmq.last_error() == ETERM:
                     self.failed = True
+                elif link.watch != NULL:
+                    self.bury(link, now)
                 return
             if link.kind == LOOPBACK:
-                self.sessions.result(&parts, now)
+                if parts.size == 1 and read_restart(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), &former, &life):
+                    self.sessions.met_anew(former, life, now)
+                    close_all(&parts)
+                else:
+                    self.sessions.result(&parts, now)
             elif link.kind == PROXY:
                 if parts.size == 1 and read_hello(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), &life):
                     self.proxy_is_ours = True
+                    self.sessions.met_proxy(life, now)
                     close_all(&parts)
                 else:
                     self.sessions.result(&parts, now)
             elif link.kind == DOWNSTREAM:
-                if (<Balancer>self.stages[link.stage]).heard(&parts, now) != 0:
+                status = (<Balancer>self.stages[link.stage]).heard(&parts, now)
+                if status > 0:
+                    self.tie(link, frame(&parts, 0))
+                elif status < 0:
                     report_malformed("a malformed message from a worker to its proxy was dropped")
+                close_all(&parts)
             else:
                 # the sender's id is the proxy's to know, not the worker's
                 memcpy(&sender, frame(&parts, 0), sizeof(Message))
                 zmq.msg_init(frame(&parts, 0))
                 drop_front(&parts, 1)
-                if (<Balancer>self.stages[link.stage]).submit(&parts, data_of(&sender), size_of(&sender), now) != 0:
+                status = (<Balancer>self.stages[link.stage]).submit(&parts, data_of(&sender), size_of(&sender), now)
+                if status > 0:
+                    self.tie(link, &sender)
+                elif status < 0:
                     report_malformed("a malformed job was dropped by its proxy")
                 zmq.msg_close(&sender)
+
+    cdef void tie(self, Link* link, Message* peer) noexcept nogil:
+        (<Watch>link.watch).tie(peer)
+        link.look = True  # the watch has read its monitor
+
+    cdef void bury(self, Link* link, int64_t now) noexcept nogil:
+        """All that had come from those who have gone has been read."""
+        cdef Message peer
+        if link.kind == PROXY:
+            self.reconnected(link, now)
+        while (<Watch>link.watch).take(&peer):
+            if link.kind == DOWNSTREAM:
+                (<Balancer>self.stages[link.stage]).lost(data_of(&peer), size_of(&peer), now)
+            elif link.kind == UPSTREAM:
+                (<Balancer>self.stages[link.stage]).left(data_of(&peer), size_of(&peer), now)
+            zmq.msg_close(&peer)
+
+    cdef void reconnected(self, Link* link, int64_t now) noexcept nogil:
+        cdef int connects = (<Watch>link.watch).connects
+        if connects == self.proxy_connects:
+            return
+        if self.proxy_connects:
+            # Who is there now has nothing of what the one before had, and may be one of the original's.
+            self.proxy_is_ours = False
+            self.sessions.reconnected(now)
+        self.proxy_connects = connects
 
     cdef void dispatch(self, int64_t now) noexcept nogil:
         """Hands on what the cores have to say, until they have nothing more."""
@@ -291,6 +349,7 @@ cdef class Hub:
                     close_all(&parts)
 
     cdef void send_jobs(self, int64_t now) noexcept nogil:
+        cdef Pending* pending
         cdef Multipart job
         if self.stage_count:
             while self.sessions.take_job(&job):
@@ -302,12 +361,14 @@ cdef class Hub:
                     return
                 self.holding = True
             # Without a proxy there, its jobs wait here; those that nobody waits for any more are left out when one comes.
-            if not self.sessions.wants(&self.held):
+            pending = self.sessions.wanted(&self.held)
+            if pending == NULL:
                 close_all(&self.held)
                 self.holding = False
                 continue
             if send(self.proxy.socket, &self.held) != 1:
                 return
+            pending.sent = now
             self.proxy.look = True
             self.holding = False
 

@@ -8,6 +8,7 @@ behind a magic number. Of a later version of the extension the fields known here
                queued:4 served:4 trace:16 pad:4
     report     magic:4 version:1 flags:1 window:2 finished:2 returned:2 service:4 busy:8 running_life:8 running_key:8 pad:8 (life:8 key:8)*
     hello      magic:4 version:1 pad:3 life:8
+    restart    magic:4 version:1 pad:3 former:8 life:8
     interrupt  key:8 life:8
     credit     0:8 life:8 key:8 bytes:8
 """
@@ -26,6 +27,7 @@ cdef enum:
     INFO_MAGIC = 0x49535250    # "PRSI"
     REPORT_MAGIC = 0x52535250  # "PRSR"
     HELLO_MAGIC = 0x48535250   # "PRSH"
+    RESTART_MAGIC = 0x4c535250  # "PRSL"
     WIRE_VERSION = 1
     EXTENSION_SIZE = INFO_SIZE - BARE_INFO_SIZE
     MAX_CODE = 1023            # ten bits
@@ -231,6 +233,27 @@ cdef int write_hello(Message* to, uint64_t life) noexcept nogil:
     put32(data, HELLO_MAGIC)
     put32(data + 4, WIRE_VERSION)
     put64(data + 8, life)
+    return 0
+
+
+cdef bint read_restart(const char* data, size_t size, uint64_t* former, uint64_t* life) noexcept nogil:
+    if size < RESTART_SIZE or get32(data) != RESTART_MAGIC or get8(data + 4) < WIRE_VERSION:
+        return False
+    former[0] = get64(data + 8)
+    life[0] = get64(data + 16)
+    return True
+
+
+cdef int write_restart(Message* to, uint64_t former, uint64_t life) noexcept nogil:
+    cdef char* data
+    if zmq.msg_init_size(to, RESTART_SIZE) != 0:
+        zmq.msg_init(to)
+        return -1
+    data = <char*>zmq.msg_data(to)
+    put32(data, RESTART_MAGIC)
+    put32(data + 4, WIRE_VERSION)
+    put64(data + 8, former)
+    put64(data + 16, life)
     return 0
 
 

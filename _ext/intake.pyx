@@ -21,6 +21,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_destroy, mutex_init
 from prime_server._ext.info cimport (
     BARE_INFO_SIZE,
+    FLAG_CANCEL,
     FLAG_HEAD,
     FLAG_REFUSAL,
     WORKER_IDLE,
@@ -33,6 +34,7 @@ from prime_server._ext.info cimport (
     read_interrupt,
     write_cancel,
     write_report,
+    write_restart,
 )
 from prime_server._ext.interrupts cimport interrupts_any, interrupts_end, interrupts_know, interrupts_remember, interrupts_start
 from prime_server._ext.libzmq cimport Message, add, close_all, copy_in, data_of, frame, receive, send, size_of, start
@@ -85,17 +87,24 @@ cdef inline void complain(Intake* self, const char* why) noexcept nogil:
 # --- jobs ------------------------------------------------------------------------------------------------------------------------------
 
 
-cdef void greet(Intake* self, Peer* peer, uint64_t life) noexcept nogil:
-    # With another life the proxy has been restarted, and what was queued in it is gone: the server will be told here, over the loopback.
+cdef void greet(Intake* self, Peer* peer, uint64_t life, int64_t now) noexcept nogil:
+    cdef Multipart parts
+    # With another life the proxy has been restarted, and what was queued in it is gone: a server of ours has to know.
     if peer.greeted and peer.life != life:
         self.counters.proxy_restarts += 1
+        if self.server:
+            start(&parts)
+            if write_restart(add(&parts), peer.life, life) == 0:
+                intake_send(self, self.loopback, &parts, 0, 0, 0, now)
+            else:
+                close_all(&parts)
     peer.greeted = True
     peer.life = life
 
 
 cdef bint still_wanted(Intake* self, uint64_t life, uint64_t key, int64_t deadline, int64_t now) noexcept nogil:
     """Whether somebody waits for the job; where nobody does, it is counted and done with."""
-    if interrupts_any(&self.interrupts) and interrupts_know(&self.interrupts, life, key):
+    if (life and life == self.over) or (interrupts_any(&self.interrupts) and interrupts_know(&self.interrupts, life, key)):
         self.counters.interrupted += 1
     elif deadline and now >= deadline:
         self.counters.expired += 1
@@ -123,14 +132,18 @@ cdef bint admit(Intake* self, WaitingJob* job, int64_t now) noexcept nogil:
     cdef bint wanted = False
     if frames == 1 and read_hello(data_of(head), size_of(head), &life):
         self.hellos += 1
-        greet(self, &self.upstream, life)
+        greet(self, &self.upstream, life, now)
     elif read_info(data_of(head), size_of(head), &job.info) != 0:
         complain(self, b"its first frame is no info")
+    elif frames == 1 and job.info.flags & FLAG_CANCEL:
+        server_over(self, job.info.life)
     elif frames < 2 or job.parts.surplus:
         complain(self, b"it has no payload" if frames < 2 else b"it has too many frames")
         intake_finish(self, job.info.life, key_of(&job.info), now)
     else:
         job.since = now
+        if job.info.extended:
+            self.server = job.info.life
         # The original's server doesn't say it.
         if not job.info.extended and job.info.size == BARE_INFO_SIZE and is_head(frame(&job.parts, 1)):
             job.info.flags |= FLAG_HEAD
@@ -348,6 +361,22 @@ cdef void cancel_forwarded(Intake* self, uint64_t life, uint64_t key) noexcept n
                 close_all(&parts)
 
 
+cdef void server_over(Intake* self, uint64_t life) noexcept nogil:
+    """Nobody waits for anything that a server has asked for which is gone: not here, and not in the stages behind."""
+    cdef Multipart parts
+    cdef int index
+    if life == 0 or life == self.over:
+        return
+    self.over = life
+    if intake_busy(self) and self.running.flag != NULL and self.running.life == life:
+        atomic_store(self.running.flag, CLIENT_LEFT)
+    for index in range(self.stage_count):
+        if self.stages[index].greeted:
+            start(&parts)
+            if write_cancel(add(&parts), life, 0) != 0 or send(self.stages[index].socket, &parts) != 1:
+                close_all(&parts)
+
+
 cdef int hear_interrupts(Intake* self) noexcept nogil:
     cdef Multipart parts
     cdef uint64_t life
@@ -386,7 +415,7 @@ cdef int hear_stage(Intake* self, Peer* stage, int64_t now) noexcept nogil:
         left -= 1
         head = frame(&parts, 0)
         if parts.size == 1 and read_hello(data_of(head), size_of(head), &life):
-            greet(self, stage, life)
+            greet(self, stage, life, now)
         elif read_info(data_of(head), size_of(head), &info) == 0 and info.flags & FLAG_REFUSAL:
             self.counters.refused += 1
             intake_send(self, self.loopback, &parts, 0, 0, 0, now)

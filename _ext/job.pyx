@@ -105,7 +105,7 @@ cdef class Job:
         if atomic_load(&self.flag):
             raise Interrupted(reason_to_stop(self.flag))
 
-    def forward(self, *frames, to=None):
+    def forward(self, *frames, to=None, retryable=False):
         cdef Forward made
         if not 1 <= len(frames) < MAX_FRAMES:
             raise ValueError(f"a message for the next stage has 1 to {MAX_FRAMES - 1} frames, not {len(frames)}")
@@ -115,6 +115,7 @@ cdef class Job:
         made = Forward.__new__(Forward)
         made.frames = frames
         made.to = to
+        made.retryable = retryable
         made.index = stage_index(self.stages, to)
         return made
 

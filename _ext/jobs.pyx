@@ -73,6 +73,7 @@ cdef Job* job_new(Jobs* jobs, Multipart* frames, const Info* info) noexcept nogi
     job.gives = 0
     job.strikes = info.strikes
     job.repeatable = info.extended and info.flags & (FLAG_IDEMPOTENT | FLAG_RETRYABLE) != 0
+    job.suspected = False
     job.cancelled = False
     job.settled = False
     return job

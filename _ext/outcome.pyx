@@ -66,6 +66,7 @@ cdef int express(Outcome* into, object result, Job job, int stage_count) except 
         write_forward(&into.parts, <Forward>result)
         into.kind = FORWARDED_ON
         into.stage = (<Forward>result).index
+        into.retryable = (<Forward>result).retryable
         return 0
     if not isinstance(result, Response):
         if not is_bare(&job.inner):
@@ -109,6 +110,7 @@ cdef bint express_native(Outcome* into, NativeCall* call, int answer, const int*
     start(&call.result)
     into.status = call.status
     into.stage = call.stage
+    into.retryable = False
     if answer == PRIME_DONE and call.outcome == RESPONDED:
         into.kind = ANSWERED
         return True
@@ -159,9 +161,11 @@ cdef void fail(Outcome* into, int status, const char* text, size_t size, const I
 
 cdef int address(Outcome* outcome, Info* info, Message* original, int64_t took, int64_t deadline, int64_t now) noexcept nogil:
     info.served += <unsigned int>took
-    info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_MORE | FLAG_REFUSAL | FLAG_BROKEN)
+    info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_MORE | FLAG_REFUSAL | FLAG_BROKEN | FLAG_RETRYABLE)
     if outcome.kind == FORWARDED_ON:
         info.hops += 1
+        if outcome.retryable:
+            info.flags |= FLAG_RETRYABLE
         if deadline:
             info.time_left = deadline - now if deadline > now else -1
     else:

@@ -8,7 +8,8 @@ not copied. An info without our extension is passed on byte for byte.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from prime_server._ext.info cimport FLAG_FROM_PROXY, FLAG_REFUSAL, Info, set_code, write_hello, write_info
+from prime_server._ext.info cimport FLAG_FROM_PROXY, FLAG_IDEMPOTENT, FLAG_REFUSAL, FLAG_RETRYABLE, Info, set_code, write_cancel
+from prime_server._ext.info cimport write_hello, write_info
 from prime_server._ext.libzmq cimport add, close_all, frame, size_of, start, zmq
 
 cdef int64_t MOST_32 = 0xffffffff
@@ -48,6 +49,8 @@ cdef int write_job(Multipart* into, Message* worker, Job* job, int64_t now) noex
         info = job.info
         advance(&info, job, now)
         info.flags |= FLAG_FROM_PROXY
+        if job.repeatable and not info.flags & FLAG_IDEMPOTENT:
+            info.flags |= FLAG_RETRYABLE  # where this stage's proxy was told so
         info.hops += info.hops < 0xffff
         status |= write_info(add(into), &info, original)
     else:
@@ -80,6 +83,15 @@ cdef int write_greeting(Multipart* into, Message* peer, uint64_t life) noexcept 
     start(into)
     memcpy(add(into), peer, sizeof(Message))
     if write_hello(add(into), life) != 0:
+        close_all(into)
+        return -1
+    return 0
+
+
+cdef int write_over(Multipart* into, Message* peer, uint64_t life) noexcept nogil:
+    start(into)
+    memcpy(add(into), peer, sizeof(Message))
+    if write_cancel(add(into), life, 0) != 0:
         close_all(into)
         return -1
     return 0

@@ -1,8 +1,8 @@
 """The server's core: what clients ask becomes jobs, and results become answers.
 
 The edge tells it of connections, bytes and time; the hub of results. It answers with jobs, interrupts and bytes to write, and knows no socket. The
-order of the answers, and what each connection is owed, is kept by `Connections`, of which this is the active half: it reads requests by the
-protocol's parser, numbers them, and writes what comes back in its turn; what can't be served it refuses.
+order of the answers, and what each connection is owed, is kept by `Connections`, what is asked of the first stage by `Asking`. This is the active
+half of them: it reads requests by the protocol's parser, numbers them, and writes what comes back in its turn; what can't be served it refuses.
 
 Everything has a bound: parsing stops while a connection has too many requests in flight or too much unread; over the bounds in all a request gets
 503 at once; and whatever doesn't come in its time ends in 408, 504 or a closed connection.
@@ -27,7 +27,6 @@ from prime_server._ext.connections cimport (
     PYTHON,
     WAITINGS,
     Connection,
-    Connections,
     Pending,
 )
 from prime_server._ext.clock cimport unix_us
@@ -65,7 +64,7 @@ from prime_server._ext.info cimport (
     read_info,
     write_info,
 )
-from prime_server._ext.libzmq cimport Frame, Message, add, close_all, data_of, frame, size_of, start, zmq
+from prime_server._ext.libzmq cimport Frame, Message, add, close_all, data_of, frame, share, size_of, start, zmq
 from prime_server._ext.netstring cimport netstring_feed, netstring_idle
 from prime_server._ext.output cimport append, append_message, sent, splice
 from prime_server._ext.report cimport report_malformed
@@ -79,13 +78,14 @@ cdef enum:
     MAX_ANSWER_HEAD = 256
 
 
-cdef class Sessions(Connections):
+cdef class Sessions(Asking):
     def __cinit__(
         self,
         *,
         protocol="http",
         AccessLog log=None,
         health_check=None,
+        bint retryable=False,
         double request_timeout=60.0,
         double header_timeout=10.0,
         double body_timeout=10.0,
@@ -133,16 +133,7 @@ cdef class Sessions(Connections):
         self.max_in_flight = max_in_flight
         self.max_payload = max_payload
         self.max_unread = max_unread
-        self.jobs_room = 64
-        self.jobs = <Multipart*>malloc(self.jobs_room * sizeof(Multipart))
-        if self.jobs == NULL:
-            raise MemoryError()
-
-    def __dealloc__(self):
-        cdef Multipart job
-        while self.take_job(&job):
-            close_all(&job)
-        free(self.jobs)
+        self.retryable = retryable
 
     # --- what comes in -----------------------------------------------------------------------------------------------------------------
 
@@ -349,13 +340,15 @@ cdef class Sessions(Connections):
     cdef void submit(self, Connection* connection, Pending* pending, Multipart* payload, int64_t now) noexcept nogil:
         """Numbers a request and makes a job of it, or refuses it. Consumes the payload."""
         cdef Info info
-        cdef Multipart* grown
         cdef Multipart* job
+        cdef Message* slot
         cdef Message head
         cdef const char* text
         cdef size_t size, index
         cdef int64_t stamp = unix_us()
         self.requests += 1
+        if self.retryable:
+            pending.flags |= FLAG_IDEMPOTENT
         pending.id = self.next_id
         self.next_id += 1  # wraps
         pending.time_stamp = <uint32_t>(stamp // 1000000)
@@ -385,46 +378,30 @@ cdef class Sessions(Connections):
         info.flags = pending.flags
         info.life = self.life
         info.time_left = self.timeout
-        if self.jobs_end == self.jobs_room:
-            grown = <Multipart*>realloc(self.jobs, 2 * self.jobs_room * sizeof(Multipart))
-            if grown != NULL:
-                self.jobs = grown
-                self.jobs_room *= 2
-        if self.jobs_end == self.jobs_room or (self.in_flight >= self.table_size and self.grow_table() != 0) or write_info(&head, &info, NULL) != 0:
+        job = self.new_job() if self.in_flight < self.table_size or self.grow_table() == 0 else NULL
+        if job == NULL or write_info(&head, &info, NULL) != 0:
+            if job != NULL:
+                self.jobs_end -= 1
             close_all(payload)
             self.refuse(connection, pending, 503, "out of memory", 1, now)
             return
-        job = &self.jobs[self.jobs_end]
-        self.jobs_end += 1
-        start(job)
         memcpy(add(job), &head, sizeof(Message))
         if payload.size == 1:
             memcpy(add(job), frame(payload, 0), sizeof(Message))
         else:
             # as many frames as a multipart holds, less the one for the info
             for index in range(<size_t>payload.size):
-                grown = <Multipart*>add(job)
-                if grown == NULL:
+                slot = add(job)
+                if slot == NULL:
                     zmq.msg_close(frame(payload, <int>index))
                 else:
-                    memcpy(grown, frame(payload, <int>index), sizeof(Message))
+                    memcpy(slot, frame(payload, <int>index), sizeof(Message))
         free(payload.more)
+        if pending.flags & FLAG_IDEMPOTENT:
+            share(&pending.asked, job)
+        pending.sent = now if self.at_once else 0
         pending.deadline = now + self.timeout if self.timeout > 0 else 0
         self.enter(pending)
-
-    cdef bint take_job(self, Multipart* into) noexcept nogil:
-        if self.jobs_begin == self.jobs_end:
-            self.jobs_begin = 0
-            self.jobs_end = 0
-            return False
-        memcpy(into, &self.jobs[self.jobs_begin], sizeof(Multipart))
-        self.jobs_begin += 1
-        return True
-
-    cdef bint wants(self, Multipart* job) noexcept nogil:
-        cdef Info info
-        read_info(data_of(frame(job, 0)), size_of(frame(job, 0)), &info)
-        return self.find(info.id, info.time_stamp) != NULL
 
     cdef void left(self, Connection* connection, bint broken, int64_t now) noexcept nogil:
         if not connection.gone:
@@ -654,6 +631,13 @@ cdef class Sessions(Connections):
             self.timeouts += 1
             self.interrupt(pending)
             self.refuse(pending.connection, pending, 504, "no worker has answered in time", 0, now)
+        pending = self.given_up(now)
+        while pending != NULL:
+            self.interrupt(pending)
+            self.refuse(pending.connection, pending, 502, "the proxy was lost before the request was answered", 0, now)
+            pending = self.given_up(now)
+        if self.doubt_until and (next < 0 or self.doubt_until < next):
+            next = self.doubt_until
         for what in range(<int>FOR_REQUEST, <int>WAITINGS):
             while self.waits[what] > 0 and self.waiting_first[what] != NULL:
                 connection = self.waiting_first[what]
@@ -706,6 +690,7 @@ cdef class Sessions(Connections):
             "results_late": self.late,
             "results_malformed": self.malformed,
             "requests_interrupted": self.interrupted,
+            "requests_repeated": self.repeated,
             "clients_gone": self.clients_gone,
             "health_checks": self.health_checks,
             "bytes_received": self.bytes_in,

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import ipaddress
+import itertools
 import os
 import re
 import socket
@@ -14,11 +15,12 @@ import zmq
 
 from prime_server.errors import logger
 
-__all__ = ["check_internal", "listen", "name_of", "parse_listen", "zmq_socket"]
+__all__ = ["check_internal", "listen", "monitor_of", "name_of", "parse_listen", "zmq_socket"]
 
 BACKLOG = 4096  # connections that wait to be accepted; the kernel takes its own maximum when that is lower
 
 HEARTBEAT_MS = 1000  # ZMTP heartbeats between the parts: a stopped process or lost machine is noticed
+WORKER_HEARTBEAT_MS = 200  # a proxy's to its workers, of which it has to know within a second
 LINGER_MS = 1000  # for what was sent last, when a part leaves
 
 _MAX_PATH = 107  # bytes of a unix socket's path: `sun_path` on Linux, less its end
@@ -195,6 +197,23 @@ def _warn_if_public(endpoint: str) -> None:
         logger.warning(
             "%s is bound for other machines too, and whoever reaches it can send jobs and results: see that only your own parts can", endpoint
         )
+
+
+_monitors = itertools.count()
+
+
+def monitor_of(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """A socket that hears of the ends of another's connections, and of those that it has made itself.
+
+    It has to be read, and read until the other one is closed. It is unbounded: a full one would stop the whole context's I/O.
+    """
+    endpoint = f"inproc://prime-server-monitor-{next(_monitors)}"
+    watched.monitor(endpoint, zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    made: zmq.Socket[bytes] = watched.context.socket(zmq.PAIR)
+    made.linger = 0
+    made.rcvhwm = 0
+    made.connect(endpoint)
+    return made
 
 
 def zmq_socket(

@@ -13,8 +13,8 @@ from prime_server._ext.balancer import Balancer
 from prime_server._ext.edge import Edge
 from prime_server._ext.hub import Hub as Loop
 from prime_server._ext.sessions import Sessions
+from prime_server.endpoints import HEARTBEAT_MS, WORKER_HEARTBEAT_MS, monitor_of, name_of, zmq_socket
 from prime_server.endpoints import listen as listen_on
-from prime_server.endpoints import name_of, zmq_socket
 from prime_server.limits import Limits
 
 __all__ = ["Hub", "Log", "Stage", "worker_counts"]
@@ -25,11 +25,15 @@ Choose = Callable[[list[bytes], Sequence[Any]], int | None]
 
 
 class Stage(NamedTuple):
-    """The proxy of one stage: where it binds. Without an `upstream` its jobs come from the server hosted with it alone."""
+    """The proxy of one stage: where it binds. Without an `upstream` its jobs come from the server hosted with it alone.
+
+    A job whose worker died is given to another one where the request is idempotent by its method; all jobs of the stage are if it is `retryable`.
+    """
 
     upstream: str | None
     downstream: str
     choose: Choose | None = None
+    retryable: bool = False
 
 
 class Hub:
@@ -38,6 +42,9 @@ class Hub:
     A server without stages beside it connects to a `proxy` elsewhere. `Server` and `Proxy` are the two halves. `protocol` is "http", "netstring" or
     an object of a class of one's own (see `Server`); `log` is a path, a file, a descriptor or "-" for standard output; a request for the path
     `health_check` is answered by the server itself, 200 while it serves and 503 once it drains.
+
+    When a worker or a proxy dies, what it had is done again where the request is idempotent by its method (RFC 9110, section 9.2.2): any may be
+    repeated if the server is `retryable`. A job is given to at most `max_attempts` workers that die while they run it.
 
     `serve()` blocks until `stop()` or, after `quiesce()`, a signal has ended it. Binds when it is made, so that `endpoint` can be told; raises
     `OSError` or `zmq.ZMQError` where it can't.
@@ -56,36 +63,43 @@ class Hub:
         limits: Limits | None = None,
         log: Log = None,
         health_check: str | None = None,
+        retryable: bool = False,
         max_attempts: int = 3,
         max_backlog: int = 65536,
         max_queued_bytes: int = 1024 * 1024 * 1024,
     ) -> None:
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._watched: list[zmq.Socket[bytes]] = []
         self._log_file: IO[Any] | None = None
         self._listener = None
         self._loop: Loop | None = None
         try:
             edge = None
-            hosted: dict[str, zmq.Socket[bytes]] = {}
+            hosted: dict[str, Any] = {}
             if listen is not None:
                 if loopback is None or interrupt is None:
                     raise ValueError("a server needs a loopback and an interrupt endpoint")
-                sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check)
+                sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check, retryable)
                 self._listener = listen_on(listen)
                 self._endpoint = name_of(self._listener)
                 edge = Edge(sessions, self._listener, max_connections=(limits or Limits()).max_connections)
                 hosted["loopback"] = self._socket(context, zmq.PULL, bind=loopback)
                 hosted["interrupt"] = self._socket(context, zmq.PUB, bind=interrupt)
                 if proxy is not None:
-                    hosted["proxy"] = self._socket(context, zmq.DEALER, connect=proxy)
+                    hosted["proxy"] = self._monitored(self._socket(context, zmq.DEALER, connect=proxy))
             self._balancers = []
             bound = []
             for stage in stages:
                 balancer = Balancer(
-                    max_attempts=max_attempts, max_backlog=max_backlog, max_queued_bytes=max_queued_bytes, choose=stage.choose
+                    max_attempts=max_attempts,
+                    max_backlog=max_backlog,
+                    max_queued_bytes=max_queued_bytes,
+                    choose=stage.choose,
+                    retryable=stage.retryable,
                 )
-                upstream = None if stage.upstream is None else self._socket(context, zmq.ROUTER, bind=stage.upstream)
-                bound.append((balancer, upstream, self._socket(context, zmq.ROUTER, bind=stage.downstream)))
+                upstream = None if stage.upstream is None else self._monitored(self._socket(context, zmq.ROUTER, bind=stage.upstream))
+                downstream = self._socket(context, zmq.ROUTER, bind=stage.downstream, heartbeat_ms=WORKER_HEARTBEAT_MS)
+                bound.append((balancer, upstream, self._monitored(downstream)))
                 self._balancers.append(balancer)
             self._edge = edge
             self._loop = Loop(edge=edge, stages=bound, **hosted)
@@ -93,10 +107,18 @@ class Hub:
             self.close()
             raise
 
-    def _socket(self, context: zmq.Context[Any], kind: int, *, bind: str | None = None, connect: str | None = None) -> zmq.Socket[bytes]:
-        made = zmq_socket(context, kind, bind=bind, connect=connect)
+    def _socket(
+        self, context: zmq.Context[Any], kind: int, *, bind: str | None = None, connect: str | None = None, heartbeat_ms: int = HEARTBEAT_MS
+    ) -> zmq.Socket[bytes]:
+        made = zmq_socket(context, kind, bind=bind, connect=connect, heartbeat_ms=heartbeat_ms)
         self._sockets.append(made)
         return made
+
+    def _monitored(self, watched: zmq.Socket[bytes]) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+        monitor = monitor_of(watched)
+        self._watched.append(watched)
+        self._sockets.append(monitor)
+        return watched, monitor
 
     def _open_log(self, log: Log) -> AccessLog:
         if log is None:
@@ -139,6 +161,9 @@ class Hub:
     def close(self) -> None:
         """Closes the sockets. `serve()` must have ended."""
         self._loop = None
+        for watched in self._watched:
+            watched.disable_monitor()  # from here on nobody reads it
+        self._watched.clear()
         for made in self._sockets:
             made.close()
         self._sockets.clear()
@@ -154,7 +179,7 @@ class Hub:
         self.close()
 
 
-def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str | None) -> Sessions:
+def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str | None, retryable: bool) -> Sessions:
     if isinstance(protocol, str) and protocol not in ("http", "netstring"):
         raise ValueError(f'protocol is "http", "netstring" or an object of your own class, not {protocol!r}')
     for name in () if isinstance(protocol, str) else ("feed", "serialize", "reject", "timeout", "keep_alive"):
@@ -163,7 +188,7 @@ def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str |
     if health_check is not None and not health_check.startswith("/"):
         raise ValueError(f"health_check is a path such as /health, not {health_check!r}")
     options = {name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name != "max_connections"}
-    return Sessions(protocol=protocol, log=log, health_check=health_check, **options)
+    return Sessions(protocol=protocol, log=log, health_check=health_check, retryable=retryable, **options)
 
 
 def worker_counts(stages: Sequence[Any], workers: int | Sequence[int]) -> list[int]:

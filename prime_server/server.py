@@ -17,6 +17,8 @@ class Server(Hub):
     `listen` is `tcp://HOST:PORT`, `tcp://[IPv6]:PORT`, `unix:PATH` or `ipc://PATH`; `proxy` is connected to, `loopback` and `interrupt` are bound:
     `tcp://`, `ipc://` or `inproc://`.
 
+    When a worker or proxy dies, what it had is done again where the request is idempotent by its method, and any if the server is `retryable`.
+
     `protocol` is "http", "netstring" or an object with these methods, called under the GIL on the server's thread:
 
     * `feed(connection, data: bytes) -> iterable of requests`: what `data` completes; `connection` is an object that lives as long as the
@@ -39,6 +41,7 @@ class Server(Hub):
         limits: Limits | None = None,
         log: Log = None,
         health_check: str | None = None,
+        retryable: bool = False,
     ) -> None:
         super().__init__(
             context,
@@ -50,6 +53,7 @@ class Server(Hub):
             limits=limits,
             log=log,
             health_check=health_check,
+            retryable=retryable,
         )
 
     def stats(self) -> dict[str, Any]:

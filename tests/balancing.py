@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from prime_server._ext.balancer import Balancer
+from prime_server._ext.fed_balancer import FedBalancer as Balancer
 from prime_server._ext.info import RequestInfo
 
 LIFE = 0x1122334455667788
@@ -82,6 +82,13 @@ class Desk:
             self.report(worker, window=window, **({} if service is None else {"finished": [10**6], "service": service}))
         assert set(self.sent()) == {(worker, "hello") for worker in workers}
 
+    def ours_again(self, *workers: str) -> None:
+        """The same where the service time is known already and jobs may wait for them: only the greetings are taken."""
+        for worker in workers:
+            self.report(worker, window=64)
+            (where, frames) = self.balancer.take_frames(self.now)
+            assert self.short(where, frames) == (worker, "hello")
+
     def lose(self, *workers: str) -> None:
         for worker in workers:
             self.balancer.lost_worker(worker.encode(), now=self.now)
@@ -112,6 +119,9 @@ class Desk:
             assert len(frames) == 1
             return (to, "hello")
         about = RequestInfo.from_bytes(frames[0])
+        if about.flags & CANCEL:
+            assert len(frames) == 1 and about.key == 0
+            return (to, f"over {about.life}")
         if where == "worker":
             assert frames[1] == b"payload %d" % about.id
             assert not about.extended or about.flags & FROM_PROXY

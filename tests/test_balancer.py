@@ -11,7 +11,7 @@ from balancing import FROM_PROXY, IDEMPOTENT, IDLE, LEAVING, Desk, foreign, hell
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prime_server._ext.balancer import Balancer
+from prime_server._ext.fed_balancer import FedBalancer as Balancer
 from prime_server._ext.info import RequestInfo
 
 # --- order, and whom ----------------------------------------------------------------------------------------------------------------------

@@ -11,18 +11,117 @@ from prime_server._ext.info import RequestInfo
 # --- death --------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_oldest_job_of_a_dead_worker_takes_a_strike_and_runs_again_alone():
+def test_the_oldest_job_of_a_dead_worker_takes_a_strike_and_all_that_it_held_run_alone():
     desk = Desk()
     desk.ours("a", service=1)
-    desk.job(1, 2, 3, 4)
+    desk.job(1, 2, 3)
     desk.sent()
-    desk.job(5)
+    desk.job(4, 5)
     desk.lose("a")
-    assert desk.stats("strikes", "redelivered", "lost", "workers", "held", "backlog") == (1, 4, 1, 0, 0, 5)
+    assert desk.stats("strikes", "redelivered", "lost", "workers", "held", "backlog") == (1, 3, 1, 0, 0, 5)
     desk.report("b", window=64)
     assert desk.sent() == [("b", "hello"), ("b", 1)]
     desk.report("b", window=64, finished=[1], service=1)
-    assert desk.sent() == [("b", 2), ("b", 3), ("b", 4), ("b", 5)]
+    assert desk.sent() == [("b", 2)]
+    desk.report("b", window=64, finished=[2], service=1)
+    assert desk.sent() == [("b", 3)]
+    desk.report("b", window=64, finished=[3], service=1)
+    assert desk.sent() == [("b", 4), ("b", 5)]
+    assert desk.stats("strikes") == 1
+
+
+def test_what_was_suspected_and_kills_again_is_given_to_nobody():
+    desk = Desk()
+    desk.ours("a", "b", "c", service=1)
+    desk.job(1, 2)
+    assert desk.sent() == [("a", 1), ("a", 2)]
+    desk.lose("a")  # it had done job 1 and died of job 2, and no report tells of it
+    assert desk.sent() == [("b", 1), ("c", 2)]
+    desk.lose("c")
+    assert desk.sent() == [("", 500, 2)]
+    desk.report("b", window=64, finished=[1], service=1)
+    assert desk.stats("finished", "strikes", "workers") == (1, 2, 1)
+
+
+def test_of_a_worker_that_had_said_what_it_runs_nothing_else_is_suspected():
+    desk = Desk()
+    desk.ours("a", service=1)
+    desk.job(1, 2, 3)
+    desk.sent()
+    desk.report("a", window=64, flags=0, busy=500, running=1)
+    desk.lose("a")
+    desk.ours_again("b")
+    assert desk.sent() == [("b", 1)]
+    desk.report("b", window=64, finished=[1], service=1)
+    assert desk.sent() == [("b", 2), ("b", 3)]
+
+
+def test_a_stage_whose_jobs_may_be_repeated():
+    desk = Desk(retryable=True)
+    desk.beat("a")
+    desk.job(1, flags=0)
+    ((_, frames),) = desk.messages()
+    assert RequestInfo.from_bytes(frames[1]).flags == RETRYABLE | FROM_PROXY
+    desk.lose("a")
+    desk.foreign_job(2)
+    desk.beat("b")
+    assert desk.sent() == [("b", 1)]
+    desk.beat("b")
+    assert desk.sent() == [("b", 2)]
+    desk.lose("b")
+    desk.beat("c")
+    assert desk.sent() == [("c", 2)]
+
+
+# --- servers that come back ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_server_asked_for_is_dropped_when_there_is_another_one():
+    desk = Desk()
+    desk.ours("a", service=1000)
+    desk.beat("b")
+    desk.job(1, 2, 3, sender="srv", life=1)
+    assert desk.sent() == [("srv", "hello"), ("a", 1), ("b", 2)]
+    desk.balancer.peer_left(b"srv", now=desk.now)
+    assert desk.stats("cancelled", "backlog") == (0, 1)
+    desk.job(4, sender="new", life=2)
+    # Only a worker of ours is told, and only once.
+    assert desk.sent() == [("new", "hello"), ("a", "over 1")]
+    assert desk.stats("cancelled", "backlog", "held") == (3, 1, 2)
+    desk.lose("a")
+    desk.beat("b")
+    assert desk.sent() == [("b", 4)]
+    assert desk.stats("strikes", "redelivered", "queued_bytes") == (0, 0, 72 + 9)
+
+
+def test_a_server_that_has_only_lost_its_connection_goes_on():
+    desk = Desk()
+    desk.job(1, sender="srv", life=1)
+    desk.balancer.peer_left(b"srv", now=desk.now)
+    desk.job(2, sender="srv again", life=1)
+    desk.job(3, sender="other", life=2)
+    assert desk.stats("cancelled", "backlog") == (0, 3)
+    desk.balancer.peer_left(b"srv again", now=desk.now)
+    desk.balancer.peer_left(b"nobody", now=desk.now)
+    desk.job(4, sender="third", life=3)
+    assert desk.stats("cancelled", "backlog") == (2, 2)
+
+
+def test_workers_of_the_stage_before_that_leave_take_nothing_along():
+    desk = Desk()
+    desk.job(1, sender="worker", life=1, hops=2)
+    desk.balancer.peer_left(b"worker", now=desk.now)
+    desk.job(2, sender="other worker", life=2, hops=2)
+    assert desk.stats("cancelled", "backlog") == (0, 2)
+
+
+def test_a_stage_behind_is_told_that_a_server_is_gone():
+    desk = Desk()
+    desk.job(1, 2, sender="worker", life=1, hops=2)
+    desk.job(3, sender="worker", life=2, hops=2)
+    for _ in range(2):
+        assert desk.balancer.submit_frames([RequestInfo(id=0, time_stamp=0, extended=True, life=1, flags=CANCEL).to_bytes()], b"worker", now=desk.now)
+    assert desk.stats("cancelled", "backlog") == (2, 1)
 
 
 def test_the_job_that_was_reported_as_running_takes_the_strike():

@@ -36,6 +36,7 @@ class Job:
     arrived: int
     strikes: int = 0
     gives: int = 0
+    suspected: bool = False
     cancelled: bool = False
     last: Worker | None = None  # that had it
     given: int = 0
@@ -43,7 +44,7 @@ class Job:
 
     @property
     def careful(self) -> bool:
-        return self.kind != "again" or self.strikes > 0
+        return self.kind != "again" or self.strikes > 0 or self.suspected
 
 
 @dataclass(eq=False)
@@ -62,7 +63,7 @@ class Worker:
 
     @property
     def alone(self) -> bool:
-        return any(job.strikes for job in self.held)
+        return any(job.strikes or job.suspected for job in self.held)
 
 
 class Model:
@@ -95,7 +96,7 @@ class Model:
             self.refusals.append((job.sender, status, job.number))
 
     def strike(self, job: Job) -> None:
-        job.strikes += 1
+        job.strikes += 2 if job.suspected else 1
         if job.kind == "again" and job.strikes < 2 and job.gives < self.max_attempts:
             self.backlog.insert(0, job)
         else:
@@ -395,7 +396,8 @@ class Balancing(RuleBasedStateMachine):
     def buried(self, worker: Worker) -> None:
         model = self.model
         running = next((job for job in worker.held if job.number == worker.running), None)
-        if running is None and worker.held and not worker.leaving:
+        guess = running is None and not worker.leaving
+        if guess and worker.held:
             running = worker.held[0]
         for job in reversed(worker.held):
             if job.cancelled:
@@ -403,6 +405,7 @@ class Balancing(RuleBasedStateMachine):
             if job is running:
                 model.strike(job)
             else:
+                job.suspected |= guess
                 model.backlog.insert(0, job)
         worker.held = []
         job = worker.doubtful

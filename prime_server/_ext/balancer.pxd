@@ -40,6 +40,8 @@ cdef class Balancer:
     cdef size_t max_backlog
     cdef size_t max_queued_bytes
     cdef int max_attempts
+    cdef bint retryable    # every job may be repeated
+    cdef uint64_t over     # the last server's life that was over
     cdef int max_window
     cdef int64_t window_us
     cdef Jobs jobs
@@ -55,12 +57,15 @@ cdef class Balancer:
     cdef Counters count
 
     # The job [info][payload…] of an upstream peer (routing id), or of the sessions hosted beside it (no id), or a peer's [info: cancel].
-    # Consumed. 0, -1: malformed, dropped.
+    # Consumed. 0; -1: malformed, dropped; 1: the peer is a server that wasn't known, and we want to be told of its end by `left`.
     cdef int submit(self, Multipart* job, const char* sender, size_t sender_size, int64_t now) noexcept nogil
-    # [routing id][heartbeat], [routing id][heartbeat][report]: from the downstream ROUTER. Consumed. 0, -1: malformed, dropped.
+    # [routing id][heartbeat], [routing id][heartbeat][report]: from the downstream ROUTER. Not consumed. 0; -1: malformed; 1: the worker wasn't known,
+    # and we want to be told of its end by `lost`.
     cdef int heard(self, Multipart* message, int64_t now) noexcept nogil
     # The worker's connection is closed: call it when all that has come from it has been `heard`.
     cdef void lost(self, const char* worker, size_t size, int64_t now) noexcept nogil
+    # The same of an upstream peer.
+    cdef void left(self, const char* peer, size_t size, int64_t now) noexcept nogil
     # A message that was taken TO_WORKER could not be sent (EHOSTUNREACH): its job never left, and the worker is lost. Consumed.
     cdef void unsent(self, Multipart* message, int64_t now) noexcept nogil
     # Nobody waits for the request any more.
@@ -76,6 +81,8 @@ cdef class Balancer:
 
     # --- its own
     cdef void refuse(self, Job* job, int status) noexcept nogil
+    cdef void abandon(self, Job* job) noexcept nogil
+    cdef void end_life(self, uint64_t life) noexcept nogil
     cdef void let_go(self, Job* job, Worker* worker) noexcept nogil
     cdef void finish(self, Job* job, Worker* worker, int64_t now) noexcept nogil
     cdef void strike(self, Job* job) noexcept nogil
@@ -90,4 +97,3 @@ cdef class Balancer:
     cdef int give(self, Job* job, Worker* worker, Multipart* into, int64_t now) noexcept nogil
     cdef int take_refusal(self, Multipart* into, int64_t now) noexcept nogil
     cdef void log_poison(self, uint64_t life, uint64_t key) noexcept with gil
-    cdef int64_t clock(self, object now) except? -1

@@ -1,23 +1,20 @@
 """A proxy's decisions, without a socket: told of jobs, workers and time, it says what is to be sent."""
 
-from collections.abc import Callable, Iterable
-from typing import Literal
-
-from typing_extensions import Buffer
+from collections.abc import Callable
 
 from prime_server._ext.libzmq import Frame
 
 class Balancer:
     """Decides which worker gets which job, and what becomes of the jobs whose worker is gone.
 
-    The hub drives it without the GIL; these methods are the same thing for tests and the curious. Times are in microseconds of the monotonic
-    clock; `now` is the current time unless it is given. It is not thread-safe, but for `stats`.
+    The hub drives it without the GIL; a `FedBalancer` is driven by hand.
 
     `max_backlog` is the number of jobs that may wait here, `max_queued_bytes` bounds the bytes of all jobs that wait here or are with
     workers: what is over it is refused with 503, except that a single job is always taken. So is what would have to wait longer than until its
-    deadline. A job is given to at most `max_attempts` workers that die of it (and, whatever is set here, to no third one). `max_window` bounds
-    the jobs that a worker holds, 1 for none behind a running one; `window_us` is how long a job may be expected to wait behind others at a
-    worker. `life` is this proxy's 64-bit number, random by default.
+    deadline. A job is given to at most `max_attempts` workers that die of it (and, whatever is set here, to no third one), and to one where it may
+    not be repeated: that is as its info says, unless all of them are `retryable`. `max_window` bounds the jobs that a worker holds, 1 for none
+    behind a running one; `window_us` is how long a job may be expected to wait behind others at a worker. `life` is this proxy's 64-bit number,
+    random by default.
 
     `choose(heartbeats, frames)` picks the worker: it is called with the heartbeats of all idle workers (`list[bytes]`, the one that has been idle
     longest first) and the job's payload (`list[Frame]`), and returns an index into the former, or None to leave the job where it is: then the
@@ -32,6 +29,7 @@ class Balancer:
         max_backlog: int = 16384,
         max_queued_bytes: int = 268435456,
         max_attempts: int = 3,
+        retryable: bool = False,
         max_window: int = 64,
         window_us: int = 250,
         choose: Callable[[list[bytes], list[Frame]], int | None] | None = None,
@@ -42,26 +40,5 @@ class Balancer:
     def life(self) -> int: ...
     @property
     def choose(self) -> Callable[[list[bytes], list[Frame]], int | None] | None: ...
-    def __len__(self) -> int:
-        """Jobs that are queued here or with workers."""
-    def submit_frames(self, frames: Iterable[Buffer], sender: Buffer = b"", *, now: int | None = None) -> bool:
-        """A job `[info][payload…]` has come from the upstream peer `sender`, or from the sessions hosted beside. False: it is malformed.
-
-        The info alone, with the flag for it, cancels the request as `cancel_request` does."""
-    def heard_frames(self, frames: Iterable[Buffer], *, now: int | None = None) -> bool:
-        """A worker said `[routing id][heartbeat]` or `[routing id][heartbeat][report]`. False: it is malformed."""
-    def lost_worker(self, worker: Buffer, *, now: int | None = None) -> None:
-        """A worker's connection is closed, and what it had sent before has been heard."""
-    def unsent_frames(self, frames: Iterable[Buffer], *, now: int | None = None) -> None:
-        """What was taken for a worker could not be sent: its job never left, and the worker is lost."""
-    def cancel_request(self, life: int, key: int, *, now: int | None = None) -> None:
-        """Nobody waits for the request any more."""
-    def tick_at(self, now: int | None = None) -> int | None:
-        """Time has passed. Returns when it wants to be called next, None for never; `take_frames` may have something after it."""
-    def take_frames(self, now: int | None = None) -> tuple[Literal["worker", "upstream", "sessions"], list[bytes]] | None:
-        """The next thing to send and where.
-
-        `[worker][info][payload…]`, `[peer][hello]`, `[peer][info: refusal]`, or `[info: refusal]` for the sessions.
-        """
     def stats(self) -> dict[str, int | float]:
         """Counters since the start, and how it is now: docs/stats.md has them all, under "Proxy"."""

@@ -4,6 +4,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from prime_server._ext.http cimport Limits, RequestParser
+from prime_server._ext.libzmq cimport Multipart
 from prime_server._ext.netstring cimport NetstringParser
 from prime_server._ext.output cimport Output
 
@@ -39,6 +40,9 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     bint failed                # the connection ends behind what is there of the answer
     int code
     int64_t deadline
+    int64_t sent               # to the first stage, 0: not yet
+    int again                  # how often it was sent again
+    Multipart asked            # owned: the job, where it may be sent again, else without frames
     size_t payload             # bytes of the request
     size_t answered            # bytes of the response so far
     Output held                # of the response, until it's its turn

@@ -3,30 +3,34 @@
 from libc.stdint cimport int64_t
 
 from prime_server._ext.edge cimport Edge
-from prime_server._ext.libzmq cimport Multipart
+from prime_server._ext.libzmq cimport Message, Multipart
 from prime_server._ext.sessions cimport Sessions
+from prime_server._ext.watch cimport Watch
 
 cdef enum:
     MAX_STAGES = 32
-    MAX_LINKS = 2 * MAX_STAGES + 2
+    MAX_LINKS = 4 * MAX_STAGES + 3
 
 cdef enum LinkKind:
     LOOPBACK               # PULL: results
     PROXY                  # DEALER: the first proxy, when it is hosted elsewhere
     UPSTREAM               # ROUTER of a balancer
     DOWNSTREAM             # ROUTER of a balancer
+    MONITOR                # PAIR: tells of the ends of another's connections
 
 cdef struct Link:          # a ZeroMQ socket in the wait
     void* socket
     LinkKind kind
     int stage
     bint look              # it may have something: its descriptor was readable, or something was sent on it
+    void* watch            # Watch, borrowed: of a monitor its own, of another socket the one over it; NULL: none
+    Link* of               # a monitor's: whose peers it tells of
 
 cdef class Hub:
     cdef readonly Edge edge
     cdef Sessions sessions
     cdef readonly list balancers
-    cdef list sockets              # kept alive
+    cdef list kept                 # alive: sockets and watches
     cdef void* stages[MAX_STAGES]  # Balancer, borrowed from `balancers`
     cdef Link* upstreams[MAX_STAGES]      # into `links`, NULL: none
     cdef Link* downstreams[MAX_STAGES]
@@ -35,6 +39,7 @@ cdef class Hub:
     cdef int link_count
     cdef Link* proxy               # NULL: none
     cdef bint proxy_is_ours        # its hello has come
+    cdef int proxy_connects        # how often a connection to it has come about
     cdef void* interrupt           # the libzmq socket
     cdef Multipart held            # a job that the proxy could not take yet
     cdef bint holding
@@ -50,6 +55,10 @@ cdef class Hub:
 
     cdef int loop(self, bint signals) except -1 nogil
     cdef Link* link(self, socket, LinkKind kind, int stage) except NULL
+    cdef Link* watched(self, pair, LinkKind kind, int stage) except NULL
+    cdef void bury(self, Link* link, int64_t now) noexcept nogil
+    cdef void tie(self, Link* link, Message* peer) noexcept nogil
+    cdef void reconnected(self, Link* link, int64_t now) noexcept nogil
     cdef bint pump(self, int64_t now) noexcept nogil
     cdef void drain_link(self, Link* link, int64_t now) noexcept nogil
     cdef void dispatch(self, int64_t now) noexcept nogil

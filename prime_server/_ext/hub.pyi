@@ -7,9 +7,11 @@ import zmq
 from prime_server._ext.balancer import Balancer
 from prime_server._ext.edge import Edge
 
+Watched = tuple[zmq.Socket[bytes], zmq.Socket[bytes]]
+
 class Hub:
     """Runs an edge, balancers or both over sockets that pyzmq has made (wire.md). `stages` has `(balancer, upstream, downstream)` each; without an
-    edge's own first stage, `proxy` is a DEALER connected to it."""
+    edge's own first stage, `proxy` is a DEALER connected to it. These come with the PAIR of their monitor each (`endpoints.monitor_of`)."""
 
     def __init__(
         self,
@@ -17,8 +19,8 @@ class Hub:
         edge: Edge | None = None,
         loopback: zmq.Socket[bytes] | None = None,
         interrupt: zmq.Socket[bytes] | None = None,
-        proxy: zmq.Socket[bytes] | None = None,
-        stages: Sequence[tuple[Balancer, zmq.Socket[bytes] | None, zmq.Socket[bytes]]] = (),
+        proxy: Watched | None = None,
+        stages: Sequence[tuple[Balancer, Watched | None, Watched]] = (),
     ) -> None: ...
     @property
     def edge(self) -> Edge | None: ...

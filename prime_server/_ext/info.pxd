@@ -29,7 +29,7 @@ cdef enum:
     FLAG_NETSTRING = 0x0100    # the client speaks netstring: the answer is one
     FLAG_RAW = 0x0200          # the client speaks a protocol of the user's: the answer is the bytes that the worker gives
     FLAG_BROKEN = 0x0400       # of a result: the response can't be completed, the connection is to be closed
-    FLAG_CANCEL = 0x0800       # no job: nobody waits for the request any more; one frame, sent down to a proxy that has said hello
+    FLAG_CANCEL = 0x0800       # no job, one frame: nobody waits for the request any more, with key 0 for any of this server's life; goes down to those of ours
 
 cdef struct Info:
     uint32_t id
@@ -103,6 +103,15 @@ cdef enum:
 
 cdef bint read_hello(const char* data, size_t size, uint64_t* life) noexcept nogil
 cdef int write_hello(Message* to, uint64_t life) noexcept nogil
+
+# --- what a worker tells the server, when it is one of ours: one frame, which no result is ----------------------------------------------
+
+cdef enum:
+    RESTART_SIZE = 24
+
+# A proxy has come back: its life before, and now.
+cdef bint read_restart(const char* data, size_t size, uint64_t* former, uint64_t* life) noexcept nogil
+cdef int write_restart(Message* to, uint64_t former, uint64_t life) noexcept nogil
 
 # --- what a server publishes ---------------------------------------------------------------------------------------------------------
 

@@ -94,6 +94,8 @@ cdef struct Intake:
     int64_t reported           # when the proxy was last told something, us
     bint owed                  # the proxy was not there to be told
     int hellos                 # of our own proxy
+    uint64_t server            # its life, as the latest job of one of ours has it; 0: none yet
+    uint64_t over              # the life of a server that is gone
     const char* complaint      # why the latest malformed message was dropped
     Counters counters
 

@@ -24,6 +24,7 @@ cdef class Job:
 cdef class Forward:
     cdef readonly tuple frames
     cdef readonly object to
+    cdef readonly bint retryable
     cdef int index
 
 # The payload to send on, behind what is in `parts`: frames that came from libzmq are passed on, big buffers lent, small ones copied.

@@ -13,6 +13,8 @@ class Forward:
     def frames(self) -> tuple[Buffer, ...]: ...
     @property
     def to(self) -> str | None: ...
+    @property
+    def retryable(self) -> bool: ...
 
 class Job:
     """One job of a worker, given to its work function.
@@ -47,11 +49,12 @@ class Job:
 
         Costs some 30 ns, so call it freely; it knows within 10 ms of the event.
         """
-    def forward(self, *frames: Buffer, to: str | None = None) -> Forward:
+    def forward(self, *frames: Buffer, to: str | None = None, retryable: bool = False) -> Forward:
         """A message for the next stage: return it from the work function.
 
         `to` names the stage; it may be left out where there is only one. Frames of this job's own payload go on without a copy, and so do
-        buffers of 64 KiB and more, which must not change from here on.
+        buffers of 64 KiB and more, which must not change from here on. `retryable` says that the next stage may begin this job again when a worker
+        dies of it, whatever the request's method; a request that is idempotent is repeated anyway.
 
         Raises `ValueError` for no frames or more than 255, `TypeError` for what is not bytes-like, `LookupError` for a stage that there isn't.
         """

@@ -34,6 +34,7 @@ cdef struct Job:
     int gives              # how often it was given to a worker that may have begun it
     int strikes            # with those of the info
     bint repeatable        # may be run again when its worker dies
+    bint suspected         # may have been what a worker died of: like one with a strike, it is given to an idle worker, alone
     bint cancelled         # held, and nobody waits for it: forgotten when its worker lets go of it
     bint settled           # found waiting at the end of a round, and made ready for it
 

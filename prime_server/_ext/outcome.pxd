@@ -18,6 +18,7 @@ cdef enum:
 cdef struct Outcome:
     int kind
     int stage                  # to which it is forwarded
+    bint retryable             # what is forwarded may be run again when its worker dies
     int status                 # with which it is answered
     Multipart parts            # owned: an empty frame for the info, then the response or the payload; no frame where nothing is sent
 

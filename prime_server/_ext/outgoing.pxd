@@ -14,3 +14,5 @@ cdef int write_job(Multipart* into, Message* worker, Job* job, int64_t now) noex
 cdef int write_refusal(Multipart* into, Job* job, int64_t now) noexcept nogil
 # [peer][hello]. Takes the peer's routing id.
 cdef int write_greeting(Multipart* into, Message* peer, uint64_t life) noexcept nogil
+# [peer][info: cancel, no key]: nobody waits any more for what the server of this life has asked for. Takes the peer's routing id.
+cdef int write_over(Multipart* into, Message* peer, uint64_t life) noexcept nogil

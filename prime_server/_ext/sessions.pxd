@@ -4,11 +4,12 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from prime_server._ext.access_log cimport AccessLog
-from prime_server._ext.connections cimport Connection, Connections, Pending
+from prime_server._ext.asking cimport Asking
+from prime_server._ext.connections cimport Connection, Pending
 from prime_server._ext.libzmq cimport Multipart
 from prime_server._ext.output cimport Output
 
-cdef class Sessions(Connections):
+cdef class Sessions(Asking):
     cdef readonly uint64_t life
     cdef uint32_t next_id
     cdef object user_protocol
@@ -18,14 +19,10 @@ cdef class Sessions(Connections):
     cdef size_t health_size
     cdef bint draining
     cdef bint health_seen_failing
-    cdef int64_t timeout
     cdef size_t min_body           # bytes per FOR_BODY period
+    cdef bint retryable            # every request may be repeated
     cdef size_t max_in_flight      # in all
     cdef size_t max_payload        # bytes of requests in flight in all
-    cdef Multipart* jobs           # owned, [info][payload] in order of arrival
-    cdef size_t jobs_begin
-    cdef size_t jobs_end
-    cdef size_t jobs_room
     # counters
     cdef uint64_t requests, answered, refused, late, malformed, timeouts, clients_gone, overloads, health_checks, bytes_in, bytes_out
 
@@ -40,10 +37,6 @@ cdef class Sessions(Connections):
     cdef void wrote(self, Connection* connection, size_t size, int64_t now) noexcept nogil
     # Parses what had to wait, if there is room now.
     cdef void resume(self, Connection* connection, int64_t now) noexcept nogil
-    # The next job for the first stage, owned by the caller. False: none.
-    cdef bint take_job(self, Multipart* into) noexcept nogil
-    # Whether somebody still waits for a job that was taken.
-    cdef bint wants(self, Multipart* job) noexcept nogil
     # [info][frames of the response…] or [info: refusal] from a worker or proxy. Consumed.
     cdef void result(self, Multipart* parts, int64_t now) noexcept nogil
     # Time has passed. Returns when it wants to be called next, -1 for never.

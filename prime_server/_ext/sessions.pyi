@@ -17,6 +17,7 @@ class Sessions:
         protocol: Any = "http",
         log: AccessLog | None = None,
         health_check: str | None = None,
+        retryable: bool = False,
         request_timeout: float = 60.0,
         header_timeout: float = 10.0,
         body_timeout: float = 10.0,

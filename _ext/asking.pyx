@@ -1,0 +1,129 @@
+"""What a server asks of the first stage: the jobs that wait to be sent, and those that are asked for again.
+
+A proxy that was killed takes along what it held. When the server learns that it is replaced, by a new connection to the first one or from a worker
+that has met another life, it sends again what is idempotent and still unanswered, from the first stage, a few times at most. Much of it may be with
+workers, or through with the stage already: then it is done twice, and the first answer is taken. Requests are kept for it, at no cost in memory
+but the frames' own, as messages are counted references.
+
+What must not be repeated may be with a worker still, so its result is waited for: until its deadline, or for a minute where there is none.
+"""
+
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from prime_server._ext.info cimport Info, read_info, write_info
+from prime_server._ext.libzmq cimport Message, close_all, data_of, frame, share, size_of, start, zmq
+
+cdef enum:
+    JOBS = 64                  # at first
+    MOST_AGAIN = 3             # times that a request is sent again
+    DOUBT_US = 60_000_000
+
+
+cdef class Asking(Connections):
+    def __cinit__(self):
+        self.jobs_room = JOBS
+        self.jobs = <Multipart*>malloc(self.jobs_room * sizeof(Multipart))
+        if self.jobs == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        cdef Multipart job
+        while self.take_job(&job):
+            close_all(&job)
+        free(self.jobs)
+
+    cdef Multipart* new_job(self) noexcept nogil:
+        cdef Multipart* grown
+        if self.jobs_end == self.jobs_room:
+            grown = <Multipart*>realloc(self.jobs, 2 * self.jobs_room * sizeof(Multipart))
+            if grown == NULL:
+                return NULL
+            self.jobs = grown
+            self.jobs_room *= 2
+        self.jobs_end += 1
+        start(&self.jobs[self.jobs_end - 1])
+        return &self.jobs[self.jobs_end - 1]
+
+    cdef bint take_job(self, Multipart* into) noexcept nogil:
+        if self.jobs_begin == self.jobs_end:
+            self.jobs_begin = 0
+            self.jobs_end = 0
+            return False
+        memcpy(into, &self.jobs[self.jobs_begin], sizeof(Multipart))
+        self.jobs_begin += 1
+        return True
+
+    cdef Pending* wanted(self, Multipart* job) noexcept nogil:
+        cdef Info info
+        read_info(data_of(frame(job, 0)), size_of(frame(job, 0)), &info)
+        return self.find(info.id, info.time_stamp)
+
+    # --- again -------------------------------------------------------------------------------------------------------------------------
+
+    cdef void met_proxy(self, uint64_t life, int64_t now) noexcept nogil:
+        if life == self.proxy_life:
+            return
+        if self.proxy_life and not self.sent_again:
+            self.send_again(now)
+        self.sent_again = False
+        self.proxy_life = life
+
+    cdef void met_anew(self, uint64_t former, uint64_t life, int64_t now) noexcept nogil:
+        cdef int index
+        if former == self.proxy_life or life == self.proxy_life:
+            return  # of the first one we know by ourselves
+        for index in range(LIVES):
+            if self.lives[index] == life:
+                return
+        self.lives[self.next_life] = life
+        self.next_life = (self.next_life + 1) % LIVES
+        self.send_again(now)
+
+    cdef void reconnected(self, int64_t now) noexcept nogil:
+        self.sent_again = True
+        self.send_again(now)
+
+    cdef void send_again(self, int64_t now) noexcept nogil:
+        cdef Pending* pending = self.oldest
+        while pending != NULL:
+            if pending.sent and pending.sequence == 0 and pending.asked.size and pending.again < MOST_AGAIN and self.ask_again(pending, now) == 0:
+                pending.again += 1
+                self.repeated += 1
+            pending = pending.newer
+        if self.timeout <= 0:
+            self.doubt_until = now + DOUBT_US
+            self.doubted = now
+
+    cdef int ask_again(self, Pending* pending, int64_t now) noexcept nogil:
+        cdef Multipart* job
+        cdef Message head
+        cdef Info info
+        read_info(data_of(frame(&pending.asked, 0)), size_of(frame(&pending.asked, 0)), &info)
+        info.attempt = <unsigned char>(pending.again + 1)
+        if pending.deadline:
+            info.time_left = pending.deadline - now if pending.deadline > now else -1
+        if write_info(&head, &info, NULL) != 0:
+            return -1
+        job = self.new_job()
+        if job == NULL or share(job, &pending.asked) != 0:
+            if job != NULL:
+                self.jobs_end -= 1
+            zmq.msg_close(&head)
+            return -1
+        zmq.msg_close(frame(job, 0))
+        memcpy(frame(job, 0), &head, sizeof(Message))
+        if not self.at_once:
+            pending.sent = 0
+        return 0
+
+    cdef Pending* given_up(self, int64_t now) noexcept nogil:
+        cdef Pending* pending
+        if self.doubt_until == 0 or now < self.doubt_until:
+            return NULL
+        pending = self.oldest
+        while pending != NULL and (pending.sent == 0 or pending.sent > self.doubted or pending.sequence or 0 < pending.again < MOST_AGAIN):
+            pending = pending.newer
+        if pending == NULL:
+            self.doubt_until = 0
+        return pending

@@ -1,0 +1,25 @@
+"""Which of a socket's peers has gone."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint32_t
+
+from prime_server._ext.libzmq cimport Message
+
+cdef class Watch:
+    cdef object kept           # the monitor's socket
+    cdef void* monitor
+    cdef int descriptor        # readable when `listen` may have something to read
+    cdef Message* peers        # owned, by descriptor: the routing id, empty where none is known
+    cdef size_t room
+    cdef Message* ended        # owned: those that have gone and were not taken
+    cdef size_t gone
+    cdef size_t gone_room
+    cdef int connects          # connections of our own that have come about, so far
+
+    # Reads what the monitor has. -1: the context was terminated.
+    cdef int listen(self) noexcept nogil
+    # The sender of the message that this frame has come with, its routing id, is new.
+    cdef void tie(self, Message* peer) noexcept nogil
+    # Somebody who has gone, owned by the caller, in an uninitialised `into`; to be asked when the socket had nothing more. False: nobody.
+    cdef bint take(self, Message* into) noexcept nogil
+    cdef void closed(self, uint32_t descriptor) noexcept nogil

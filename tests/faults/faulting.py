@@ -1,0 +1,255 @@
+"""What the tests of faults have in common: pipelines of processes whose parts are killed and replaced, and a load that tells what became of it."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from conftest import PATIENCE, Process, Start, primes_below
+from pipelines import OURS, Commands, endpoints_over
+
+PYTHON, NATIVE, PLAIN = "python", "native", "plain"
+
+PRIMES = [n for n, prime in enumerate(primes_below(50_000)) if prime]
+
+APPLICATION = '''
+import ctypes, os, time
+
+from prime_server import Response
+
+
+def work(job):
+    query = job.request.query
+    if "die" in query:
+        os.kill(os.getpid(), 9)
+    if "write" in query:
+        with open(query["write"][0], "a") as file:
+            file.write("x")
+    if "hold" in query:
+        ctypes.PyDLL(None).usleep(int(float(query["hold"][0]) * 1e6))  # which keeps the GIL
+    if "wait" in query:
+        end = time.monotonic() + float(query["wait"][0])
+        while time.monotonic() < end:
+            job.check()
+            time.sleep(0.002)
+    return Response(200, query["n"][0])
+
+
+def forward(job):
+    return job.forward(job.frames[0])
+'''
+
+
+class Question(NamedTuple):
+    target: str
+    answer: bytes  # the right one
+
+
+def number(n: int, **query: object) -> Question:
+    """What `APPLICATION.work` answers, which does what the query says meanwhile."""
+    return Question("/?" + "&".join([f"n={n}", *(f"{name}={value}" for name, value in query.items())]), b"%d" % n)
+
+
+def prime(n: int) -> Question:
+    """What the native worker answers: another one for each n."""
+    return Question(f"/is_prime?possible_prime={PRIMES[n % len(PRIMES)]}", b"%d" % PRIMES[n % len(PRIMES)])
+
+
+QUESTIONS = {PYTHON: number, NATIVE: prime, PLAIN: number}
+
+
+class Answer(NamedTuple):
+    question: Question
+    status: int  # 0: none came
+    body: bytes
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        return self.status == 200 and self.body == self.question.answer
+
+
+class Load:
+    """Asks `questions` over some keep-alive connections, one after the other on each, in threads; as a context manager it waits for the end."""
+
+    def __init__(
+        self, address: tuple[str, int], questions: Iterable[Question], *, connections: int = 8, patience: float = PATIENCE, again: bool = False
+    ) -> None:
+        self.address = address
+        self.questions = iter(questions)
+        self.patience = patience
+        self.again = again  # where the server isn't there: until it is
+        self.lock = threading.Lock()
+        self.answers: list[Answer] = []
+        self.threads = [threading.Thread(target=self._ask) for _ in range(connections)]
+
+    def _next(self) -> Question | None:
+        with self.lock:
+            return next(self.questions, None)
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection(*self.address, timeout=self.patience)
+        while question := self._next():
+            since = time.monotonic()
+            while True:
+                try:
+                    connection.request("GET", question.target)
+                    response = connection.getresponse()
+                    status, body = response.status, response.read()
+                except ConnectionRefusedError:
+                    connection.close()
+                    if self.again and time.monotonic() - since < self.patience:
+                        time.sleep(0.01)
+                        continue
+                    status, body = 0, b""
+                except (OSError, http.client.HTTPException) as error:
+                    connection.close()
+                    status, body = 0, repr(error).encode()
+                break
+            self.answers.append(Answer(question, status, body, time.monotonic() - since))
+        connection.close()
+
+    @property
+    def going_on(self) -> bool:
+        return any(thread.is_alive() for thread in self.threads)
+
+    def wait_for(self, count: int) -> None:
+        """Until so many answers are there."""
+        deadline = time.monotonic() + PATIENCE
+        while len(self.answers) < count:
+            assert time.monotonic() < deadline, f"{len(self.answers)} answers only"
+            time.sleep(0.002)
+
+    @property
+    def wrong(self) -> list[Answer]:
+        return [answer for answer in self.answers if not answer.right]
+
+    @property
+    def slowest(self) -> float:
+        return max(answer.seconds for answer in self.answers)
+
+    def __enter__(self) -> "Load":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for thread in self.threads:
+            thread.join()
+
+
+class Rig(Commands):
+    """A pipeline of processes, each part of which may be killed and started again."""
+
+    def __init__(self, start: Start, directory: Path, transport: str = "ipc") -> None:
+        super().__init__(start, endpoints_over(transport, directory), directory, APPLICATION)
+        with socket.create_server(("127.0.0.1", 0)) as probe:  # the same one again after a restart
+            self.address = ("127.0.0.1", probe.getsockname()[1])
+
+    def serve(self, timeout: float = 20) -> Process:
+        ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
+        self.server = self.command("prime_httpd", f"tcp://127.0.0.1:{self.address[1]}", *ends, "none", "10M", str(timeout), "5")
+        return self.server  # type: ignore[no-any-return]
+
+    def work(self, kind: str = PYTHON, count: int = 1, *, stage: int = 0, function: str = "work") -> list[Process]:
+        """More workers of a stage. Plain ones do what the original's do."""
+        made = []
+        for _ in range(count):
+            if kind == PLAIN:
+                ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
+                process = Process([sys.executable, str(Path(__file__).with_name("plain_worker.py")), *ends], cwd=self.directory)
+                self.stack.callback(process.kill)
+                self.processes.append(process)
+                self.workers.append(process)
+            else:
+                function = "prime_server.primes:work" if kind == NATIVE else function if ":" in function else f"application:{function}"
+                ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
+                if function.endswith(":work"):
+                    ends[1] = "-"
+                process = self.command("prime_workerd", *ends, "5", "--work", function)
+                self.workers.append(process)
+            made.append(process)
+        return made
+
+    def run_all(self, kind: str = PYTHON, workers: int = 4, **options: float) -> None:
+        self.serve(**options)
+        self.start_proxy(OURS)
+        self.work(kind, workers)
+        self.wait()
+
+    def wait(self) -> None:
+        address = self.address
+        super().wait()
+        self.address = address
+
+    def kill(self, process: Process, how: signal.Signals = signal.SIGKILL) -> None:
+        """kill -9, and it is forgotten."""
+        os.kill(process.pid, how)
+        process.popen.wait()
+        for among in (self.processes, self.workers):
+            if process in among:
+                among.remove(process)
+
+    def replace_worker(self, process: Process, kind: str = PYTHON) -> Process:
+        self.kill(process)
+        return self.work(kind)[0]
+
+    def load(self, questions: Iterable[Question], **options: object) -> Load:
+        return Load(self.address, questions, **options)  # type: ignore[arg-type]
+
+    def ask(self, count: int, kind: str = PYTHON) -> None:
+        """So many questions more, all answered right."""
+        with self.load([QUESTIONS[kind](n) for n in range(count)]) as load:
+            pass
+        assert load.wrong == []
+        assert len(load.answers) == count
+
+
+def answered_within(address: tuple[str, int], seconds: float) -> float:
+    """Asks anew until there is a right answer, and tells after which time it was there."""
+    since = time.monotonic()
+    while True:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(*address, timeout=seconds)
+            try:
+                connection.request("GET", number(7).target)
+                if connection.getresponse().read() == b"7":
+                    return time.monotonic() - since
+            finally:
+                connection.close()
+        took = time.monotonic() - since
+        assert took < seconds, f"no answer within {took:.1f} s"
+        time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def every(seconds: float, act: Callable[[], object]) -> Iterator[list[float]]:
+    """Does something again and again meanwhile; the times at which it did."""
+    done = threading.Event()
+    times: list[float] = []
+    failed: list[BaseException] = []
+
+    def loop() -> None:
+        try:
+            while not done.wait(seconds):
+                act()
+                times.append(time.monotonic())
+        except BaseException as error:  # told to the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield times
+    finally:
+        done.set()
+        thread.join()
+    if failed:
+        raise failed[0]

@@ -1,0 +1,42 @@
+"""Workers are killed under load: of 2,000 requests over 8 connections none is lost and none fails while one of 4 workers is killed every 0.5 s, and
+none takes longer than 2 s. The same where idle workers are killed before the load comes."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Start
+from faulting import NATIVE, PLAIN, PYTHON, QUESTIONS, Rig, every
+
+KINDS = [("ipc", PYTHON), ("tcp", PYTHON), ("ipc", NATIVE), ("ipc", PLAIN), ("tcp", PLAIN)]
+
+
+@pytest.mark.parametrize(("transport", "kind"), KINDS)
+def test_nothing_is_lost_when_workers_are_killed(start: Start, directory: Path, transport: str, kind: str) -> None:
+    rig = Rig(start, directory, transport)
+    with rig:
+        rig.run_all(kind)
+        killed = 0
+
+        def kill_one() -> None:
+            nonlocal killed
+            rig.replace_worker(rig.workers[0], kind)
+            killed += 1
+
+        work = {} if kind == NATIVE else {"wait": 0.004}
+        questions = (QUESTIONS[kind](n, **work) for n in range(2000 if kind != NATIVE else 20_000))
+        with rig.load(questions) as load, every(0.5, kill_one):
+            for thread in load.threads:
+                thread.join()
+        assert load.wrong == []
+        assert load.slowest <= 2.0
+        assert killed >= 3
+
+
+@pytest.mark.parametrize(("transport", "kind"), KINDS[1:4])
+def test_idle_workers_that_were_killed_get_nothing(start: Start, directory: Path, transport: str, kind: str) -> None:
+    with Rig(start, directory, transport) as rig:
+        rig.run_all(kind)
+        rig.ask(8, kind)
+        for process in rig.workers[:3]:
+            rig.kill(process)
+        rig.ask(200, kind)

@@ -15,7 +15,7 @@ import zmq
 
 from prime_server.errors import logger
 
-__all__ = ["check_internal", "listen", "monitor_of", "name_of", "parse_listen", "zmq_socket"]
+__all__ = ["check_internal", "listen", "name_of", "parse_listen", "zmq_socket"]
 
 BACKLOG = 4096  # connections that wait to be accepted; the kernel takes its own maximum when that is lower
 
@@ -202,11 +202,7 @@ def _warn_if_public(endpoint: str) -> None:
 _monitors = itertools.count()
 
 
-def monitor_of(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """A socket that hears of the ends of another's connections, and of those that it has made itself.
-
-    It has to be read, and read until the other one is closed. It is unbounded: a full one would stop the whole context's I/O.
-    """
+def _monitor(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     endpoint = f"inproc://prime-server-monitor-{next(_monitors)}"
     watched.monitor(endpoint, zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
     made: zmq.Socket[bytes] = watched.context.socket(zmq.PAIR)
@@ -224,8 +220,12 @@ def zmq_socket(
     connect: str | None = None,
     heartbeat_ms: int = HEARTBEAT_MS,
     linger: int = LINGER_MS,
+    monitors: list[zmq.Socket[bytes]] | None = None,
 ) -> zmq.Socket[bytes]:
     """A socket between the parts (wire.md), bound or connected. A peer that has been silent for three heartbeats is cut off.
+
+    To `monitors` a socket is added that hears, from the first on, of the ends of its connections and of those that it has made itself. That one has
+    to be read until this one is closed. It is unbounded, as a full one would stop the whole context's I/O.
 
     A bound ipc path is locked against others until the socket is closed; binding to more than this machine is warned of. Raises `zmq.ZMQError` with
     the endpoint in its text, `OSError` where an ipc path's directory can't be written to.
@@ -245,6 +245,8 @@ def zmq_socket(
             made.subscribe(b"")
         if kind in (zmq.DEALER, zmq.PUSH):
             made.immediate = True  # nothing is queued for a peer that isn't there: a new one would be given what is stale
+        if monitors is not None:
+            monitors.append(_monitor(made))
         endpoint = bind if bind is not None else connect
         try:
             if bind is not None:

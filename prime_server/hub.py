@@ -13,7 +13,7 @@ from prime_server._ext.balancer import Balancer
 from prime_server._ext.edge import Edge
 from prime_server._ext.hub import Hub as Loop
 from prime_server._ext.sessions import Sessions
-from prime_server.endpoints import HEARTBEAT_MS, WORKER_HEARTBEAT_MS, monitor_of, name_of, zmq_socket
+from prime_server.endpoints import HEARTBEAT_MS, WORKER_HEARTBEAT_MS, name_of, zmq_socket
 from prime_server.endpoints import listen as listen_on
 from prime_server.limits import Limits
 
@@ -86,7 +86,7 @@ class Hub:
                 hosted["loopback"] = self._socket(context, zmq.PULL, bind=loopback)
                 hosted["interrupt"] = self._socket(context, zmq.PUB, bind=interrupt)
                 if proxy is not None:
-                    hosted["proxy"] = self._monitored(self._socket(context, zmq.DEALER, connect=proxy))
+                    hosted["proxy"] = self._watched_socket(context, zmq.DEALER, connect=proxy)
             self._balancers = []
             bound = []
             for stage in stages:
@@ -97,9 +97,9 @@ class Hub:
                     choose=stage.choose,
                     retryable=stage.retryable,
                 )
-                upstream = None if stage.upstream is None else self._monitored(self._socket(context, zmq.ROUTER, bind=stage.upstream))
-                downstream = self._socket(context, zmq.ROUTER, bind=stage.downstream, heartbeat_ms=WORKER_HEARTBEAT_MS)
-                bound.append((balancer, upstream, self._monitored(downstream)))
+                upstream = None if stage.upstream is None else self._watched_socket(context, zmq.ROUTER, bind=stage.upstream)
+                downstream = self._watched_socket(context, zmq.ROUTER, bind=stage.downstream, heartbeat_ms=WORKER_HEARTBEAT_MS)
+                bound.append((balancer, upstream, downstream))
                 self._balancers.append(balancer)
             self._edge = edge
             self._loop = Loop(edge=edge, stages=bound, **hosted)
@@ -107,18 +107,19 @@ class Hub:
             self.close()
             raise
 
-    def _socket(
-        self, context: zmq.Context[Any], kind: int, *, bind: str | None = None, connect: str | None = None, heartbeat_ms: int = HEARTBEAT_MS
-    ) -> zmq.Socket[bytes]:
-        made = zmq_socket(context, kind, bind=bind, connect=connect, heartbeat_ms=heartbeat_ms)
+    def _socket(self, context: zmq.Context[Any], kind: int, *, bind: str) -> zmq.Socket[bytes]:
+        made = zmq_socket(context, kind, bind=bind)
         self._sockets.append(made)
         return made
 
-    def _monitored(self, watched: zmq.Socket[bytes]) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
-        monitor = monitor_of(watched)
-        self._watched.append(watched)
-        self._sockets.append(monitor)
-        return watched, monitor
+    def _watched_socket(
+        self, context: zmq.Context[Any], kind: int, *, bind: str | None = None, connect: str | None = None, heartbeat_ms: int = HEARTBEAT_MS
+    ) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+        """A socket and its monitor."""
+        made = zmq_socket(context, kind, bind=bind, connect=connect, heartbeat_ms=heartbeat_ms, monitors=self._sockets)
+        self._watched.append(made)
+        self._sockets.append(made)
+        return made, self._sockets[-2]
 
     def _open_log(self, log: Log) -> AccessLog:
         if log is None:

@@ -37,6 +37,8 @@ class Threads:
         health_check: str | None = None,
         protocol: Any = "http",
         window: int = 64,
+        retryable: bool = False,
+        max_attempts: int = 3,
     ) -> None:
         counts = worker_counts(stages, workers)
         name = f"inproc://prime-server-{next(_numbers)}"
@@ -56,6 +58,8 @@ class Threads:
                 limits=limits,
                 log=log,
                 health_check=health_check,
+                retryable=retryable,
+                max_attempts=max_attempts,
             )
             for index, (work, count) in enumerate(zip(stages, counts, strict=True)):
                 for _ in range(count):

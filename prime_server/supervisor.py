@@ -109,6 +109,9 @@ class Processes:
 
     `workers` is the number of processes of each stage, or one number for all. As a context manager it serves on a thread of its own; `endpoint` tells
     where. Entering waits until every process has loaded its application, and raises `ApplicationError` where one can't be.
+
+    The job of a process that dies goes to another one where the request is idempotent by its method, or any if they are `retryable`; to at most
+    `max_attempts` that die while they run it, and to no third one if it is what they die of. Its client gets 502 or 500 then.
     """
 
     def __init__(
@@ -122,6 +125,8 @@ class Processes:
         log: Log = None,
         health_check: str | None = None,
         window: int = 64,
+        retryable: bool = False,
+        max_attempts: int = 3,
     ) -> None:
         counts = worker_counts(stages, workers)
         self._drain_seconds = drain_seconds
@@ -151,6 +156,8 @@ class Processes:
                 limits=limits,
                 log=log,
                 health_check=health_check,
+                retryable=retryable,
+                max_attempts=max_attempts,
             )
             self._clean_up.callback(self._hub.close)
             for index, (stage, count) in enumerate(zip(stages, counts, strict=True)):

@@ -57,10 +57,10 @@ cdef class Balancer:
     cdef Counters count
 
     # The job [info][payload…] of an upstream peer (routing id), or of the sessions hosted beside it (no id), or a peer's [info: cancel].
-    # Consumed. 0; -1: malformed, dropped; 1: the peer is a server that wasn't known, and we want to be told of its end by `left`.
+    # Consumed. 0; -1: malformed, dropped; 1: the peer is a server that wasn't known: tell us by `left` when it is gone.
     cdef int submit(self, Multipart* job, const char* sender, size_t sender_size, int64_t now) noexcept nogil
-    # [routing id][heartbeat], [routing id][heartbeat][report]: from the downstream ROUTER. Not consumed. 0; -1: malformed; 1: the worker wasn't known,
-    # and we want to be told of its end by `lost`.
+    # [routing id][heartbeat], [routing id][heartbeat][report]: from the downstream ROUTER. Not consumed. 0; -1: malformed; 1: the worker
+    # wasn't known: tell us by `lost` when it is gone.
     cdef int heard(self, Multipart* message, int64_t now) noexcept nogil
     # The worker's connection is closed: call it when all that has come from it has been `heard`.
     cdef void lost(self, const char* worker, size_t size, int64_t now) noexcept nogil

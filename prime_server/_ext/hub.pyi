@@ -11,7 +11,7 @@ Watched = tuple[zmq.Socket[bytes], zmq.Socket[bytes]]
 
 class Hub:
     """Runs an edge, balancers or both over sockets that pyzmq has made (wire.md). `stages` has `(balancer, upstream, downstream)` each; without an
-    edge's own first stage, `proxy` is a DEALER connected to it. These come with the PAIR of their monitor each (`endpoints.monitor_of`)."""
+    edge's own first stage, `proxy` is a DEALER connected to it. These come with their monitor each (`endpoints.zmq_socket`)."""
 
     def __init__(
         self,

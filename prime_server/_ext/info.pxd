@@ -29,7 +29,7 @@ cdef enum:
     FLAG_NETSTRING = 0x0100    # the client speaks netstring: the answer is one
     FLAG_RAW = 0x0200          # the client speaks a protocol of the user's: the answer is the bytes that the worker gives
     FLAG_BROKEN = 0x0400       # of a result: the response can't be completed, the connection is to be closed
-    FLAG_CANCEL = 0x0800       # no job, one frame: nobody waits for the request any more, with key 0 for any of this server's life; goes down to those of ours
+    FLAG_CANCEL = 0x0800       # no job, one frame: nobody waits for the request any more, with key 0 for any of this server's life; sent to ours only
 
 cdef struct Info:
     uint32_t id

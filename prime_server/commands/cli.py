@@ -116,6 +116,12 @@ def read_window(text: str) -> int:
     return int(text)
 
 
+def read_attempts(text: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", text) or not 1 <= int(text) <= 255:
+        raise ValueError(f"{text!r} is no number of attempts; it should be a whole number in 1…255")
+    return int(text)
+
+
 def bound_argument(name: str) -> Callable[[F], F]:
     return click.argument(name, callback=read_by(read_bound))
 
@@ -159,6 +165,17 @@ def serving_options(log: str | None = "-") -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+def retryable_option(what: str) -> Callable[[F], F]:
+    return click.option("--retryable", is_flag=True, help=f"{what} may be run again when a worker dies, whatever its method.")
+
+
+def attempts_option(function: F) -> F:
+    return click.option(
+        "--max-attempts", metavar="N", default="3", show_default=True, callback=read_by(read_attempts),
+        help="Workers that a job is given to at most when they die while they run it; after two it is given up anyway.",
+    )(function)  # fmt: skip
 
 
 def log_of(option: str) -> str | None:

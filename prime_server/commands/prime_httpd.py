@@ -31,6 +31,7 @@ Examples:
     "--protocol", metavar="NAME", type=click.Choice(["http", "netstring"]), default="http", show_default=True,
     help="What clients speak: http or netstring.",
 )  # fmt: skip
+@cli.retryable_option("Any request")
 @click.version_option(package_name="prime-server")
 def command(
     listen: str,
@@ -43,6 +44,7 @@ def command(
     drain_seconds: float,
     health_check: str | None,
     protocol: str,
+    retryable: bool,
 ) -> None:
     """Take requests at LISTEN, send them to the first stage's PROXY and answer with what workers send to the LOOPBACK; tell the workers over
     INTERRUPT of clients that have left.
@@ -56,7 +58,16 @@ def command(
     limits = Limits(request_timeout=request_timeout_s, max_request=max_request_bytes)
     try:
         with Server(
-            context, listen, proxy, loopback, interrupt, protocol=protocol, limits=limits, log=cli.log_of(log), health_check=health_check
+            context,
+            listen,
+            proxy,
+            loopback,
+            interrupt,
+            protocol=protocol,
+            limits=limits,
+            log=cli.log_of(log),
+            health_check=health_check,
+            retryable=retryable,
         ) as server:
             quiesce(drain_seconds)
             cli.say_ready("/")(server.endpoint)

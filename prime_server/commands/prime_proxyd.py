@@ -19,16 +19,18 @@ Examples:
 @cli.bound_argument("upstream")
 @cli.bound_argument("downstream")
 @cli.drain_argument
+@cli.attempts_option
+@cli.retryable_option("Any job")
 @click.version_option(package_name="prime-server")
-def command(upstream: str, downstream: str, drain_seconds: float) -> None:
+def command(upstream: str, downstream: str, drain_seconds: float, max_attempts: int, retryable: bool) -> None:
     """Take jobs at UPSTREAM, from the server or the workers of the stage before, and give each to a worker at DOWNSTREAM that is free for it.
 
     Both are tcp:// or ipc:// endpoints and are bound to; the other parts connect to them, in any order of start. DRAIN_SECONDS is how long jobs
-    may take after SIGTERM.
+    may take after SIGTERM. The job of a worker that dies is given to another one where its request is idempotent by its method.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        with Proxy(context, upstream, downstream) as proxy:
+        with Proxy(context, upstream, downstream, max_attempts=max_attempts, retryable=retryable) as proxy:
             quiesce(drain_seconds)
             click.echo(f"forwarding from {upstream} to {downstream}", err=True)
             proxy.forward()

@@ -69,6 +69,8 @@ Examples:
     "--window", metavar="N", default="64", show_default=True, callback=cli.read_by(cli.read_window),
     help="Most jobs that a worker may be given ahead, where they are far shorter than the way to it; 1 for none.",
 )  # fmt: skip
+@cli.attempts_option
+@cli.retryable_option("Any request")
 @cli.serving_options(log="none")
 def run(
     applications: tuple[str, ...],
@@ -77,6 +79,8 @@ def run(
     health_check: str | None,
     drain_seconds: float,
     window: int,
+    max_attempts: int,
+    retryable: bool,
     timeout: float,
     max_request: int,
     log: str,
@@ -97,6 +101,8 @@ def run(
             drain_seconds=drain_seconds,
             health_check=health_check,
             window=window,
+            max_attempts=max_attempts,
+            retryable=retryable,
             on_ready=cli.say_ready("/"),
             **options,
         )

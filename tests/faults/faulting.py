@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from conftest import PATIENCE, Process, Start, primes_below
-from pipelines import OURS, Commands, endpoints_over
+from pipelines import Commands, endpoints_over
 
 PYTHON, NATIVE, PLAIN = "python", "native", "plain"
 
@@ -80,9 +80,11 @@ class Load:
     """Asks `questions` over some keep-alive connections, one after the other on each, in threads; as a context manager it waits for the end."""
 
     def __init__(
-        self, address: tuple[str, int], questions: Iterable[Question], *, connections: int = 8, patience: float = PATIENCE, again: bool = False
+        self, address: tuple[str, int], questions: Iterable[Question], *, connections: int = 8, patience: float = PATIENCE, again: bool = False,
+        method: str = "GET"
     ) -> None:
         self.address = address
+        self.method = method
         self.questions = iter(questions)
         self.patience = patience
         self.again = again  # where the server isn't there: until it is
@@ -100,7 +102,7 @@ class Load:
             since = time.monotonic()
             while True:
                 try:
-                    connection.request("GET", question.target)
+                    connection.request(self.method, question.target)
                     response = connection.getresponse()
                     status, body = response.status, response.read()
                 except ConnectionRefusedError:
@@ -150,6 +152,7 @@ class Rig(Commands):
 
     def __init__(self, start: Start, directory: Path, transport: str = "ipc") -> None:
         super().__init__(start, endpoints_over(transport, directory), directory, APPLICATION)
+        self.proxies: dict[int, Process] = {}
         with socket.create_server(("127.0.0.1", 0)) as probe:  # the same one again after a restart
             self.address = ("127.0.0.1", probe.getsockname()[1])
 
@@ -157,6 +160,15 @@ class Rig(Commands):
         ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
         self.server = self.command("prime_httpd", f"tcp://127.0.0.1:{self.address[1]}", *ends, "none", "10M", str(timeout), "5")
         return self.server  # type: ignore[no-any-return]
+
+    def forward(self, stage: int = 0, *options: str) -> Process:
+        """The proxy of a stage."""
+        self.proxies[stage] = self.command("prime_proxyd", self.endpoint(f"up{stage}"), self.endpoint(f"down{stage}"), "5", *options)
+        return self.proxies[stage]
+
+    @property
+    def proxy(self) -> Process:
+        return self.proxies[0]
 
     def work(self, kind: str = PYTHON, count: int = 1, *, stage: int = 0, function: str = "work") -> list[Process]:
         """More workers of a stage. Plain ones do what the original's do."""
@@ -180,8 +192,17 @@ class Rig(Commands):
 
     def run_all(self, kind: str = PYTHON, workers: int = 4, **options: float) -> None:
         self.serve(**options)
-        self.start_proxy(OURS)
+        self.forward()
         self.work(kind, workers)
+        self.wait()
+
+    def run_two_stages(self) -> None:
+        """Both with Python workers: 2, which hand on what comes, and 4."""
+        self.serve()
+        self.forward(0)
+        self.forward(1)
+        self.work(count=2, function="forward")
+        self.work(count=4, stage=1)
         self.wait()
 
     def wait(self) -> None:
@@ -193,6 +214,10 @@ class Rig(Commands):
         """kill -9, and it is forgotten."""
         os.kill(process.pid, how)
         process.popen.wait()
+        self.forget(process)
+
+    def forget(self, process: Process) -> None:
+        """It is to end on its own."""
         for among in (self.processes, self.workers):
             if process in among:
                 among.remove(process)

@@ -1,0 +1,70 @@
+"""A proxy is killed and started again, under load and without: no request is lost, none fails, and there is an answer at most 2 s after the start."""
+
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Start
+from faulting import PLAIN, PYTHON, Load, Rig, answered_within, number
+from pipelines import wait_until
+
+
+@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PYTHON), ("ipc", PLAIN)])
+def test_the_proxy_is_restarted_under_load(start: Start, directory: Path, transport: str, kind: str) -> None:
+    with Rig(start, directory, transport) as rig:
+        rig.run_all(kind)
+        with rig.load([number(n, wait=0.004) for n in range(1500)], connections=16) as load:
+            for _ in range(2):
+                load.wait_for(len(load.answers) + 200)
+                rig.kill(rig.proxy)
+                time.sleep(0.1)  # it is gone for a while
+                rig.forward()
+                answered_within(rig.address, 2.0)
+        assert load.wrong == []
+
+
+@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PLAIN)])
+def test_what_waited_in_a_killed_proxy_is_asked_again(start: Start, directory: Path, transport: str, kind: str) -> None:
+    """Nothing else comes, so the server has to notice by itself."""
+    with Rig(start, directory, transport) as rig:
+        rig.run_all(kind, workers=2)
+        with rig.load([number(n, wait=0.2) for n in range(12)], connections=12) as load:
+            load.wait_for(2)
+            rig.kill(rig.proxy)
+            rig.forward()
+        assert load.wrong == []
+        assert len(load.answers) == 12
+        assert load.slowest <= 2.0 + 12 * 0.2
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_proxy_of_two_stages_is_restarted(start: Start, directory: Path, killed: int) -> None:
+    """Of the second one's restart only workers can tell the server."""
+    with Rig(start, directory) as rig:
+        rig.run_two_stages()
+        with Load(rig.address, [number(n, wait=0.05) for n in range(200)], connections=16) as load:
+            load.wait_for(50)
+            rig.kill(rig.proxies[killed])
+            time.sleep(0.1)
+            rig.forward(killed)
+            answered_within(rig.address, 2.0)
+        assert load.wrong == []
+        # And without anything new coming.
+        with Load(rig.address, [number(n, wait=0.3) for n in range(12)], connections=12) as load:
+            load.wait_for(1)
+            rig.kill(rig.proxies[killed])
+            rig.forward(killed)
+        assert load.wrong == []
+
+
+def test_what_must_not_be_repeated_is_answered_by_its_worker(start: Start, directory: Path) -> None:
+    """A POST that is with its worker when the proxy dies is done once, and answered."""
+    marks = directory / "marks"
+    with Rig(start, directory) as rig:
+        rig.run_all(workers=1)
+        with rig.load([number(3, write=marks, wait=0.7)], connections=1, method="POST") as load:
+            wait_until(marks.exists)
+            rig.kill(rig.proxy)
+            rig.forward()
+        assert load.wrong == []
+        assert marks.read_text() == "x"

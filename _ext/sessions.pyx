@@ -86,6 +86,7 @@ cdef class Sessions(Asking):
         AccessLog log=None,
         health_check=None,
         bint retryable=False,
+        bint keeps=True,
         double request_timeout=60.0,
         double header_timeout=10.0,
         double body_timeout=10.0,
@@ -134,6 +135,7 @@ cdef class Sessions(Asking):
         self.max_payload = max_payload
         self.max_unread = max_unread
         self.retryable = retryable
+        self.keeps = keeps
 
     # --- what comes in -----------------------------------------------------------------------------------------------------------------
 
@@ -397,7 +399,7 @@ cdef class Sessions(Asking):
                 else:
                     memcpy(slot, frame(payload, <int>index), sizeof(Message))
         free(payload.more)
-        if pending.flags & FLAG_IDEMPOTENT:
+        if self.keeps and pending.flags & FLAG_IDEMPOTENT:
             share(&pending.asked, job)
         pending.sent = now if self.at_once else 0
         pending.deadline = now + self.timeout if self.timeout > 0 else 0

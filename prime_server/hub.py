@@ -44,7 +44,8 @@ class Hub:
     `health_check` is answered by the server itself, 200 while it serves and 503 once it drains.
 
     When a worker or a proxy dies, what it had is done again where the request is idempotent by its method (RFC 9110, section 9.2.2): any may be
-    repeated if the server is `retryable`. A job is given to at most `max_attempts` workers that die while they run it.
+    repeated if the server is `retryable`. A job is given to at most `max_attempts` workers that die while they run it. Where the pipeline is `whole`,
+    all its stages hosted here, no proxy can be lost alone, and the server need not keep what it has asked for.
 
     `serve()` blocks until `stop()` or, after `quiesce()`, a signal has ended it. Binds when it is made, so that `endpoint` can be told; raises
     `OSError` or `zmq.ZMQError` where it can't.
@@ -64,6 +65,7 @@ class Hub:
         log: Log = None,
         health_check: str | None = None,
         retryable: bool = False,
+        whole: bool = False,
         max_attempts: int = 3,
         max_backlog: int = 65536,
         max_queued_bytes: int = 1024 * 1024 * 1024,
@@ -79,7 +81,7 @@ class Hub:
             if listen is not None:
                 if loopback is None or interrupt is None:
                     raise ValueError("a server needs a loopback and an interrupt endpoint")
-                sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check, retryable)
+                sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check, retryable, not whole)
                 self._listener = listen_on(listen)
                 self._endpoint = name_of(self._listener)
                 edge = Edge(sessions, self._listener, max_connections=(limits or Limits()).max_connections)
@@ -180,7 +182,7 @@ class Hub:
         self.close()
 
 
-def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str | None, retryable: bool) -> Sessions:
+def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str | None, retryable: bool, keeps: bool) -> Sessions:
     if isinstance(protocol, str) and protocol not in ("http", "netstring"):
         raise ValueError(f'protocol is "http", "netstring" or an object of your own class, not {protocol!r}')
     for name in () if isinstance(protocol, str) else ("feed", "serialize", "reject", "timeout", "keep_alive"):
@@ -189,7 +191,7 @@ def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str |
     if health_check is not None and not health_check.startswith("/"):
         raise ValueError(f"health_check is a path such as /health, not {health_check!r}")
     options = {name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name != "max_connections"}
-    return Sessions(protocol=protocol, log=log, health_check=health_check, retryable=retryable, **options)
+    return Sessions(protocol=protocol, log=log, health_check=health_check, retryable=retryable, keeps=keeps, **options)
 
 
 def worker_counts(stages: Sequence[Any], workers: int | Sequence[int]) -> list[int]:

@@ -59,6 +59,7 @@ class Threads:
                 log=log,
                 health_check=health_check,
                 retryable=retryable,
+                whole=True,
                 max_attempts=max_attempts,
             )
             for index, (work, count) in enumerate(zip(stages, counts, strict=True)):

@@ -157,6 +157,7 @@ class Processes:
                 log=log,
                 health_check=health_check,
                 retryable=retryable,
+                whole=True,
                 max_attempts=max_attempts,
             )
             self._clean_up.callback(self._hub.close)

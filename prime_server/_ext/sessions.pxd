@@ -21,6 +21,7 @@ cdef class Sessions(Asking):
     cdef bint health_seen_failing
     cdef size_t min_body           # bytes per FOR_BODY period
     cdef bint retryable            # every request may be repeated
+    cdef bint keeps                # requests, to send them again when a proxy was lost
     cdef size_t max_in_flight      # in all
     cdef size_t max_payload        # bytes of requests in flight in all
     # counters

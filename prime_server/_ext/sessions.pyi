@@ -9,6 +9,8 @@ class Sessions:
     that doesn't go back) and says what to send. The edge uses it from Cython; `FedSessions` is its face for Python.
 
     `protocol` is "http", "netstring" or an object as for `prime_server.Server`; the other options are those of `prime_server.Limits`.
+    With `retryable` every request may be repeated when a worker or a proxy was lost, otherwise what is idempotent by its method. A server whose
+    proxies can't be lost alone need not keep requests for it (`keeps`).
     """
 
     def __init__(
@@ -18,6 +20,7 @@ class Sessions:
         log: AccessLog | None = None,
         health_check: str | None = None,
         retryable: bool = False,
+        keeps: bool = True,
         request_timeout: float = 60.0,
         header_timeout: float = 10.0,
         body_timeout: float = 10.0,

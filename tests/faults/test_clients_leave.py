@@ -35,6 +35,7 @@ def leave(address: tuple[str, int], clients: range) -> None:
 def test_clients_that_leave(start: Start, directory: Path, transport: str, kind: str) -> None:
     with Rig(start, directory, transport) as rig:
         rig.run_all(kind)
+        rig.ask(100, kind)  # by then all know each other: a worker that has not joined yet hears of nobody who leaves
         leave(rig.address, range(500))
         rig.ask(100, kind)
         before = {process: resident(process) for process in rig.processes}

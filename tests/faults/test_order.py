@@ -1,5 +1,5 @@
-"""320 requests with uneven work, pipelined on 1 and on 20 connections over 4 workers: every answer is right and in the order of the questions. The same
-against `prime_serverd`."""
+"""320 requests with uneven work, pipelined on 1 and on 20 connections over 4 workers: every answer is right and in the order of the questions. So it
+is with `prime_serverd`."""
 
 import random
 import socket

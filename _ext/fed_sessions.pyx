@@ -20,6 +20,7 @@ cdef class FedSessions(Sessions):
 
     def __init__(self, **options):
         self.faces = {}
+        self.at_once = True  # what was taken counts as sent
 
     cdef Connection* face(self, int number) except NULL:
         if number not in self.faces:
@@ -109,6 +110,9 @@ cdef class FedSessions(Sessions):
             zmq.msg_init(slot)
             zmq.msg_copy(slot, &(<Frame>kept).message)
         self.result(&parts, now)
+
+    def proxy_came_back(self, now):
+        self.reconnected(now)
 
     def advance_time(self, now):
         return self.tick(now)

@@ -28,6 +28,8 @@ class FedSessions(Sessions):
         """Takes the keys of requests that nobody waits for any more."""
     def result_frames(self, frames: Sequence[Buffer], now: int = 0) -> None:
         """A result has come on the loopback."""
+    def proxy_came_back(self, now: int) -> None:
+        """There is a new connection to the first stage's proxy: what may be repeated is among the jobs again."""
     def advance_time(self, now: int) -> int:
         """Applies deadlines and timeouts; returns when it wants to be called next, -1 for never."""
     def begin_drain(self, now: int = 0, *, close_idle: bool = True) -> None:

@@ -1,11 +1,13 @@
 """Workers are killed under load: of 2,000 requests over 8 connections none is lost and none fails while one of 4 workers is killed every 0.5 s, and
 none takes longer than 2 s. The same where idle workers are killed before the load comes."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from conftest import Start
-from faulting import NATIVE, PLAIN, PYTHON, QUESTIONS, Rig, every
+from faulting import APPLICATION, NATIVE, PLAIN, PYTHON, QUESTIONS, Load, Rig, every, number
 
 KINDS = [("ipc", PYTHON), ("tcp", PYTHON), ("ipc", NATIVE), ("ipc", PLAIN), ("tcp", PLAIN)]
 
@@ -40,3 +42,19 @@ def test_idle_workers_that_were_killed_get_nothing(start: Start, directory: Path
         for process in rig.workers[:3]:
             rig.kill(process)
         rig.ask(200, kind)
+
+
+def test_nothing_is_lost_when_the_supervisors_workers_are_killed(start: Start, directory: Path) -> None:
+    """`prime_server run`, which starts them again by itself."""
+    (directory / "application.py").write_text(APPLICATION)
+    server = start("prime_server", "run", "application:work", "--listen", "tcp://127.0.0.1:0", "--workers", "4", cwd=directory)
+    address = server.address()
+    with Load(address, (number(n, wait=0.004) for n in range(1500))) as load, every(0.5, lambda: os.kill(children(server.pid)[0], signal.SIGKILL)):
+        for thread in load.threads:
+            thread.join()
+    assert load.wrong == []
+    assert load.slowest <= 2.0
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

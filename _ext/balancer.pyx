@@ -50,6 +50,7 @@ cdef enum:
     MOST_HEARTBEAT = 4096      # bytes of what a worker favours
     LOOK_AHEAD = 128           # jobs that `choose` may decline before those behind them must wait
     TOO_MANY_STRIKES = 2
+    LONG_US = 1500             # a job that is not to be waited behind
     WAKE_US = 150              # what it takes to wake a worker, about
     STALLED_WINDOWS = 4        # a job that runs for so many times window_us takes long
     ASK_AGAIN_US = 100_000     # `choose` may depend on more than what we see
@@ -321,6 +322,8 @@ cdef class Balancer:
             and not report.flags & WORKER_IDLE
             and job_held(&self.jobs, report.running_life, report.running_key, worker) == NULL
         )
+        if report.busy >= LONG_US or report.service >= LONG_US:
+            self.long_at = now
         if report.finished:
             self.learn(report)
 

@@ -19,6 +19,7 @@ from posix.unistd cimport close, read, write
 
 from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
 from prime_server._ext.clock cimport now_us
+from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_start
 from prime_server._ext.connections cimport Connection, Pending
 from prime_server._ext.info cimport read_hello, read_restart, write_cancel, write_interrupt
 from prime_server._ext.libzmq cimport (
@@ -160,7 +161,9 @@ cdef class Hub:
         hub_enters()
         try:
             with nogil:
+                patience_start(&self.patience, False)
                 self.loop(signals)
+                patience_end(&self.patience)
         finally:
             hub_leaves()
             if self.edge is not None:
@@ -182,6 +185,8 @@ cdef class Hub:
         cdef void* tag
         cdef char byte
         while True:
+            if self.stage_count and now - self.patience.looked >= PATIENCE_EVERY:
+                self.look_at_pace(now)
             busy = self.pump(now)
             if self.edge is not None:
                 self.edge.flush(now)
@@ -392,6 +397,14 @@ cdef class Hub:
                     close_all(&parts)
                 self.proxy.look = True
         self.sessions.interrupts_size = 0
+
+    cdef void look_at_pace(self, int64_t now) noexcept nogil:
+        cdef double service = -1
+        cdef int stage
+        for stage in range(self.stage_count):
+            service = max(service, (<Balancer>self.stages[stage]).service)
+            self.patience.long_at = max(self.patience.long_at, (<Balancer>self.stages[stage]).long_at)
+        patience_look(&self.patience, service, now)
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
         cdef int64_t next = -1

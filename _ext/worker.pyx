@@ -57,6 +57,7 @@ from prime_server._ext.outcome cimport (
     express_native_failure,
     say,
 )
+from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_saw, patience_start
 
 import logging
 import os
@@ -169,9 +170,11 @@ cdef class WorkerLoop:
         try:
             with nogil:
                 mutex_lock(&self.intake.lock)
+                patience_start(&self.patience, True)
                 try:
                     self.loop()
                 finally:
+                    patience_end(&self.patience)
                     if not self.intake.leaving:
                         # An exception ended it: what we hold goes to others.
                         self.intake.leaving = True
@@ -222,6 +225,8 @@ cdef class WorkerLoop:
         intake_report(intake, intake.reported)
         while True:
             now = self.now // 1000
+            if now - self.patience.looked >= PATIENCE_EVERY:
+                patience_look(&self.patience, intake.service / 1000.0 if intake.service else -1.0, now)
             if intake.counters.malformed != self.complaints and now - self.complained >= COMPLAIN_EVERY:
                 with gil:
                     self.complain()
@@ -462,6 +467,7 @@ cdef class WorkerLoop:
         self.now = now_ns()
         took = self.now - before
         now = self.now // 1000
+        patience_saw(&self.patience, took // 1000, now)
         intake.service = took if intake.service == 0 else intake.service + (took - intake.service) // AVERAGE_OVER
         if outcome.kind == NOBODY_WAITS or flag == CLIENT_LEFT:
             intake.counters.interrupted += 1

@@ -54,6 +54,7 @@ cdef class Balancer:
     cdef int limit         # jobs that a worker may hold at this service time
     cdef int pack          # jobs that one worker may hold before the next idle one is woken
     cdef int64_t declined_at
+    cdef int64_t long_at    # when a worker last told of a long job
     cdef Counters count
 
     # The job [info][payload…] of an upstream peer (routing id), or of the sessions hosted beside it (no id), or a peer's [info: cancel].

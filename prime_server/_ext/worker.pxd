@@ -9,6 +9,7 @@ from prime_server._ext.libzmq cimport Message
 from prime_server._ext.native cimport work_fn
 from prime_server._ext.nativework cimport NativeCall
 from prime_server._ext.outcome cimport Outcome
+from prime_server._ext.scheduling cimport Patience
 
 cdef enum:
     MAX_STAGES = 60
@@ -40,6 +41,7 @@ cdef class WorkerLoop:
     cdef int64_t leave_by      # us
     cdef int hellos_before     # how many there were when we told that we leave
     cdef int64_t complained    # us
+    cdef Patience patience
     cdef uint64_t complaints
 
     cdef int loop(self) except -1 nogil

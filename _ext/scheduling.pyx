@@ -1,0 +1,48 @@
+"""Threads that don't push each other off the processor, while jobs are far shorter than it takes to wake a thread.
+
+Each message wakes the thread it is for, and a woken thread usually takes the processor from the one that has woken it: the hub, which is in the middle of
+handing out a batch. It then finds one job where a moment later there would be ten. So while jobs are tiny, the worker's thread and libzmq's own run under
+SCHED_BATCH, the kernel's word for "does not preempt when it wakes": their share of the processor stays the same, and they get a batch at a time.
+Measured on 2 cores with 64 connections, interleaved: `prime_serverd 1` 1.36 times the requests per second, `run` with 2 workers 1.4 times, p99 lower in both.
+
+Where jobs are longer, or long ones are among them, to be woken at once is what keeps short jobs from waiting, so the usual policy holds there. Only threads
+under the usual policy are touched, and not at all in a process that runs under another. Linux only; elsewhere nothing happens.
+"""
+
+from libc.string cimport memset
+
+cdef extern from "scheduling.h" nogil:
+    void set_batch_self "prime_set_batch_self"(int on)
+    void set_batch_io "prime_set_batch_io"(int on)
+
+cdef enum:
+    TINY_US = 40               # mean service time from which on we are patient,
+    SHORT_US = 80              # and from which on no more
+    LONG_US = 1500             # a job of this kind is not to be waited behind
+    LONG_AGO_US = 1000000
+
+
+cdef void patience_start(Patience* self, bint own_thread) noexcept nogil:
+    memset(self, 0, sizeof(Patience))
+    self.own_thread = own_thread
+    self.long_at = -LONG_AGO_US
+
+
+cdef void patience_saw(Patience* self, int64_t took, int64_t now) noexcept nogil:
+    if took >= LONG_US:
+        self.long_at = now
+
+
+cdef void patience_look(Patience* self, double service, int64_t now) noexcept nogil:
+    cdef bint on = 0 <= service < (SHORT_US if self.on else TINY_US) and now - self.long_at >= LONG_AGO_US
+    self.looked = now
+    if on != self.on:
+        self.on = on
+        if self.own_thread:
+            set_batch_self(on)
+        set_batch_io(on)
+
+
+cdef void patience_end(Patience* self) noexcept nogil:
+    if self.on:
+        patience_look(self, -1, self.looked)

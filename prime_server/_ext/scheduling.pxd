@@ -1,0 +1,20 @@
+"""Whether a loop's threads wait their turn when they wake."""
+
+from libc.stdint cimport int64_t
+
+cdef enum:
+    PATIENCE_EVERY = 50000     # us between two looks
+
+cdef struct Patience:
+    bint on
+    bint own_thread            # the calling thread waits its turn too, and not only libzmq's
+    int64_t looked             # monotonic us, as all times here
+    int64_t long_at            # when the latest long job was seen
+
+cdef void patience_start(Patience* self, bint own_thread) noexcept nogil
+# A job took so long, or has run for so long, us.
+cdef void patience_saw(Patience* self, int64_t took, int64_t now) noexcept nogil
+# By the mean service time, us; -1: not known.
+cdef void patience_look(Patience* self, double service, int64_t now) noexcept nogil
+# As it was; on the thread of the loop.
+cdef void patience_end(Patience* self) noexcept nogil

@@ -1,12 +1,14 @@
 """Threads that don't push each other off the processor, while jobs are far shorter than it takes to wake a thread.
 
-Each message wakes the thread it is for, and a woken thread usually takes the processor from the one that has woken it: the hub, which is in the middle of
-handing out a batch. It then finds one job where a moment later there would be ten. So while jobs are tiny, the worker's thread and libzmq's own run under
-SCHED_BATCH, the kernel's word for "does not preempt when it wakes": their share of the processor stays the same, and they get a batch at a time.
-Measured on 2 cores with 64 connections, interleaved: `prime_serverd 1` 1.36 times the requests per second, `run` with 2 workers 1.4 times, p99 lower in both.
+Each message wakes the thread it is for, and a woken thread usually takes the processor from the one that has woken it: the hub, which is in
+the middle of handing out a batch. It then finds one job where a moment later there would be ten. So while jobs are tiny, the worker's
+thread and libzmq's own run under SCHED_BATCH, the kernel's word for "does not preempt when it wakes": their share of the processor stays
+the same, and they get a batch at a time. Measured on 2 cores with 64 connections, interleaved: `prime_serverd 1` 1.36 times the requests
+per second, `run` with 2 workers 1.4 times, p99 lower in both.
 
-Where jobs are longer, or long ones are among them, to be woken at once is what keeps short jobs from waiting, so the usual policy holds there. Only threads
-under the usual policy are touched, and not at all in a process that runs under another. Linux only; elsewhere nothing happens.
+Where jobs are longer, or long ones are among them, to be woken at once is what keeps short jobs from waiting, so the usual policy holds
+there. Only threads under the usual policy are touched, and not at all in a process that runs under another. Linux only; elsewhere nothing
+happens.
 """
 
 from libc.string cimport memset

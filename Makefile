@@ -15,7 +15,7 @@ MODULES := $(wildcard _ext/*.pyx _ext/*.pxd _ext/*.pxi _ext/*.h prime_server/_ex
 SOURCES := $(MODULES) $(wildcard prime_server/*.py prime_server/*/*.py prime_server/*/*.pyi prime_server/py.typed)
 BUILT := setup.py pyproject.toml README.md LICENSE $(SOURCES)
 
-.PHONY: help run build test lint coverage test-lowest sanitize bench wheel clean
+.PHONY: help run build test lint coverage test-lowest sanitize bench pseudoprimes wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -99,6 +99,12 @@ test-lowest: .venv/.run
 bench: .venv/.bench
 	$(BIN)/python -m pytest -q --benchmark-only bench
 	$(BIN)/python -m bench.throughput
+
+# Some three minutes; the list never changes.
+pseudoprimes:
+	@mkdir -p build
+	$${CC:-cc} -O2 -I_ext -o build/pseudoprimes tools/pseudoprimes.c
+	build/pseudoprimes > build/pseudoprimes.h && mv build/pseudoprimes.h _ext/pseudoprimes.h
 
 wheel: .venv/.dev
 	$(BIN)/python -m build

@@ -1,20 +1,27 @@
 """Primality: whether a number is prime, for C without the GIL and for Python.
 
-Below 2^64 the answer is exact and comes from primality.h, out of C integers alone; above, gmpy2 does the work, in steps between which a
-worker can ask whether anybody still waits.
+Below 2^64 the answer is exact and comes from primality.h, out of C integers alone; above, GMP does the work (bigprimes.pyx). An `int` goes straight
+to its size class; everything else is first turned into one by its `__index__`.
 """
 
 from cpython.bool cimport PyBool_Check
+from cpython.long cimport PyLong_Check, PyLong_CheckExact
+from libc.stdint cimport uint32_t, uint64_t
 
 import operator
+import secrets
 
-import gmpy2
+from prime_server._ext.bigprimes cimport is_prime_big, is_prime_big_checked, is_strong_to
+from prime_server._ext.pylong cimport PYLONG_BIG, PYLONG_FITS, pylong_u64
 
 cdef extern from "primality.h" nogil:
     bint prime_u64(uint64_t n)
+    void prime_set_up(const uint32_t* pseudoprimes, int count)
 
-cdef object MAX_U64 = 2**64 - 1
-cdef object SMALL = gmpy2.primorial(1000)
+cdef extern from "pseudoprimes.h" nogil:
+    const uint32_t[2314] prime_pseudoprimes
+
+prime_set_up(prime_pseudoprimes, sizeof(prime_pseudoprimes) // sizeof(uint32_t))
 
 
 cdef bint is_prime_u64(uint64_t n) noexcept nogil:
@@ -23,41 +30,52 @@ cdef bint is_prime_u64(uint64_t n) noexcept nogil:
 
 cdef object integer(object n):
     """n as an `int`; raises TypeError for what is none."""
-    if type(n) is int:
+    if PyLong_Check(n) and not PyBool_Check(n):
         return n
     if PyBool_Check(n):
         raise TypeError("an integer is needed, not bool")
     try:
-        return int(operator.index(n))
+        return operator.index(n)
     except TypeError:
         raise TypeError(f"an integer is needed, not {type(n).__name__}") from None
 
 
-cdef int below_2_64(object n) except -1:
-    """1: prime, 0: not, 2: n is 2^64 or more."""
-    if n < 2:
-        return 0
-    if n > MAX_U64:
-        return 2
-    return is_prime_u64(n)
-
-
 def is_prime(n, /):
-    cdef int small
+    cdef uint64_t value
+    cdef int kind
+    if not PyLong_CheckExact(n):
+        n = integer(n)
+    kind = pylong_u64(n, &value)
+    if kind == PYLONG_FITS:
+        return True if prime_u64(value) else False
+    return kind == PYLONG_BIG and is_prime_big(n)
+
+
+def is_probable_prime(n, /, rounds=25):
+    cdef object left
+    if PyBool_Check(rounds):
+        raise TypeError("rounds should be an integer, not bool")
+    try:
+        left = operator.index(rounds)
+    except TypeError:
+        raise TypeError(f"rounds should be an integer, not {type(rounds).__name__}") from None
+    if left < 0:
+        raise ValueError(f"rounds should be 0 or more, not {left}")
     n = integer(n)
-    small = below_2_64(n)
-    return small == 1 if small != 2 else gmpy2.is_prime(n, 24)
+    if not is_prime(n):
+        return False
+    if n >> 64:
+        for _ in range(left):
+            if not is_strong_to(n, 2 + secrets.randbelow(n - 3)):
+                return False
+    return True
 
 
 def is_prime_checked(n, check, /):
-    cdef int small
+    cdef uint64_t value
+    cdef int kind
     n = integer(n)
-    small = below_2_64(n)
-    if small != 2:
-        return small == 1
-    check()
-    n = gmpy2.mpz(n)
-    if n % 2 == 0 or gmpy2.gcd(n, SMALL) != 1 or not gmpy2.is_strong_prp(n, 2):
-        return False
-    check()
-    return gmpy2.is_strong_selfridge_prp(n)
+    kind = pylong_u64(n, &value)
+    if kind == PYLONG_FITS:
+        return True if prime_u64(value) else False
+    return kind == PYLONG_BIG and is_prime_big_checked(n, check)

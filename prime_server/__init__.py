@@ -5,7 +5,7 @@ from prime_server._ext.job import Forward, Job
 from prime_server._ext.libzmq import Frame
 from prime_server._ext.lifecycle import draining, quiesce, shutting_down
 from prime_server._ext.nativework import NativeWork
-from prime_server._ext.primality import is_prime
+from prime_server._ext.primality import is_prime, is_probable_prime
 from prime_server._ext.request import Request
 from prime_server._ext.response import Response
 from prime_server.client import Client
@@ -42,6 +42,7 @@ __all__ = [
     "__version__",
     "draining",
     "is_prime",
+    "is_probable_prime",
     "quiesce",
     "run_processes",
     "run_threads",

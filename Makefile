@@ -74,11 +74,11 @@ build/sanitize/.built: .venv/.dev $(addprefix build/sanitize/,$(BUILT))
 	@touch $@
 
 # Python's own arenas would hide what the sanitizers look for; what it still holds when it ends is no leak of ours. The end-to-end tests start
-# programs that don't take the preloaded library.
+# programs that don't take the preloaded library, and those in tests/faults measure memory and time, which the sanitizers change.
 sanitize: build/sanitize/.built
 	LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc PYTHONPATH=$(CURDIR)/build/sanitize \
 	  ASAN_OPTIONS=detect_leaks=0:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	  $(BIN)/pytest -q -m 'not slow and not checkout and not timing' --ignore tests/test_end_to_end.py $(PYTEST_ARGS)
+	  $(BIN)/pytest -q -m 'not slow and not checkout and not timing' --ignore tests/test_end_to_end.py --ignore tests/faults $(PYTEST_ARGS)
 
 build/coverage/%: %
 	@mkdir -p $(@D) && cp $< $@
@@ -86,7 +86,7 @@ build/coverage/%: %
 build/sanitize/%: %
 	@mkdir -p $(@D) && cp $< $@
 
-# `>=` becomes `==`; QUICK=1 leaves out what is slow or tests the checkout and not the package.
+# `>=` becomes `==`; QUICK=1 leaves out what is slow, injects faults, or tests the checkout and not the package.
 test-lowest: .venv/.run
 	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	@test .venv-lowest/.installed -nt pyproject.toml || .venv-lowest/bin/pip install -qq 'setuptools>=77' 'Cython>=3.1' \
@@ -94,7 +94,7 @@ test-lowest: .venv/.run
 	  $$($(BIN)/python -c 'import tomllib; print(*(d.replace(">=", "==") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))')
 	@test .venv-lowest/.installed -nt .venv/.run || .venv-lowest/bin/pip install -qq --no-build-isolation --no-deps -e .
 	@touch .venv-lowest/.installed
-	.venv-lowest/bin/python -m pytest -q $(if $(QUICK),-m 'not slow and not checkout') $(PYTEST_ARGS)
+	.venv-lowest/bin/python -m pytest -q $(if $(QUICK),-m 'not slow and not checkout' --ignore tests/faults) $(PYTEST_ARGS)
 
 bench: .venv/.bench
 	$(BIN)/python -m pytest -q --benchmark-only bench

@@ -1,7 +1,9 @@
 """The guardian: a thread that never touches Python, so that nothing which the user's code does can stop it.
 
 While a job runs, it takes the intake's lock every millisecond or so and does what the work thread can't: it reads interrupts and sets the job's
-flag, hands back the jobs that wait behind a long one, passes refusals on and says that the worker is busy.
+flag, hands back the jobs that wait behind a long one, passes refusals on and says that the worker is busy. Where the worker is told so, it ends the
+process when a job goes on past its deadline in spite of the flag: nobody waits for it, its proxy knows that or will by the broken connection, and
+what is left is to get the place back for others.
 
 Jobs that are shorter than its tick cost it one load: the work thread counts a serial number up when it enters the user's code and when it
 leaves, and where the number has changed since the last tick, the work thread is at its sockets often enough itself. When the worker has been
@@ -12,6 +14,7 @@ writes its own word before it reads the other's (`asleep` here, the serial there
 from libc.string cimport memset
 from posix.signal cimport SIG_SETMASK, sigfillset, sigset_t
 from posix.time cimport nanosleep, timespec
+from posix.unistd cimport _exit
 
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.cthreads cimport (
@@ -76,6 +79,8 @@ cdef void* watch(void* argument) noexcept nogil:
             if mutex_trylock(&self.intake.lock) == 0:
                 if atomic_load(&self.intake.running.serial) & 1:
                     intake_guard(self.intake, now_us())
+                if self.intake.overdue:
+                    _exit(OVERDUE_STATUS)
                 mutex_unlock(&self.intake.lock)
         elif unchanged >= ASLEEP_AFTER:
             sleep_until_work(self, serial)

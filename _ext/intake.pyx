@@ -448,6 +448,8 @@ cdef void intake_guard(Intake* self, int64_t now) noexcept nogil:
             atomic_store(flag, DEADLINE_PASSED)
         elif atomic_load(&self.stop_now) or process_state() == STOPPING:
             atomic_store(flag, SHUTTING_DOWN)
+    if self.grace and self.running.deadline and now - self.running.deadline >= self.grace:
+        self.overdue = True
     if not self.upstream.greeted or now - self.running.since < (LONG if flag != NULL else LONG_WITHOUT_A_JOB):
         return
     intake_return_arrivals(self, now)

@@ -3,6 +3,9 @@
 The handler is C, so that it takes effect at once whichever thread is running and whoever holds the GIL. It may do little: it notes the time and
 writes a byte into a pipe that every loop has in its poll. The byte is never read, so one pipe wakes all of them. Workers have a pipe of their own:
 in a process that hosts a hub they must go on until it has drained, or it could not.
+
+User code may hang with the GIL held, and then no loop and no thread of Python's can end the process. Where that is asked for, a thread in C does,
+once the time for an orderly end is over.
 """
 
 from libc.errno cimport errno
@@ -12,6 +15,8 @@ cdef extern from * nogil:
     """
     #include <errno.h>
     #include <fcntl.h>
+    #include <poll.h>
+    #include <pthread.h>
     #include <signal.h>
     #include <stdint.h>
     #include <string.h>
@@ -69,6 +74,46 @@ cdef extern from * nogil:
         return sigaction(SIGTERM, &action, NULL) != 0 || sigaction(SIGINT, &action, NULL) != 0 ? -1 : 0;
     }
 
+    static volatile int64_t prime_exit_us = 0;
+
+    static void *prime_watch_over_end(void *nothing) {
+        struct pollfd draining = {prime_pipes[0][0], POLLIN, 0};
+        (void)nothing;
+        while (poll(&draining, 1, -1) < 0) {}
+        for (;;) {
+            struct timespec at;
+            int64_t left;
+            clock_gettime(CLOCK_MONOTONIC, &at);
+            left = __atomic_load_n(&prime_deadline, __ATOMIC_SEQ_CST) + __atomic_load_n(&prime_exit_us, __ATOMIC_SEQ_CST)
+                   - ((int64_t)at.tv_sec * 1000000 + at.tv_nsec / 1000);
+            if (left <= 0) _exit(0);
+            if (left > 1000000) left = 1000000;
+            at.tv_sec = left / 1000000;
+            at.tv_nsec = left % 1000000 * 1000;
+            nanosleep(&at, NULL);
+        }
+        return NULL;
+    }
+
+    /* Once: a later call changes the time alone. 0, or an errno. */
+    static int prime_exit_after(int64_t us) {
+        static int started = 0;
+        pthread_t thread;
+        sigset_t all, before;
+        int status;
+        __atomic_store_n(&prime_exit_us, us, __ATOMIC_SEQ_CST);
+        if (started) return 0;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        status = pthread_create(&thread, NULL, prime_watch_over_end, NULL);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (status == 0) {
+            started = 1;
+            pthread_detach(thread);
+        }
+        return status;
+    }
+
     static int prime_get_signals(void) { return __atomic_load_n(&prime_signals, __ATOMIC_ACQUIRE); }
     static int64_t prime_get_deadline(void) { return __atomic_load_n(&prime_deadline, __ATOMIC_ACQUIRE); }
     static int prime_get_hubs(void) { return __atomic_load_n(&prime_hubs, __ATOMIC_ACQUIRE); }
@@ -80,6 +125,7 @@ cdef extern from * nogil:
     """
     int open_pipes "prime_open_pipes"()
     int install "prime_install"(int64_t)
+    int exit_after_us "prime_exit_after"(int64_t)
     int get_signals "prime_get_signals"()
     int64_t get_deadline "prime_get_deadline"()
     int get_hubs "prime_get_hubs"()
@@ -125,10 +171,19 @@ cdef void hub_leaves() noexcept nogil:
     do_hub_leaves()
 
 
-def quiesce(drain_seconds=10.0):
+def quiesce(drain_seconds=10.0, *, exit_after=None):
     cdef double seconds = drain_seconds
+    cdef double patience
+    cdef int status
     if not 0 <= seconds <= 1e9:
         raise ValueError(f"drain_seconds is a time of 0 or more seconds, not {drain_seconds!r}")
+    if exit_after is not None:
+        patience = exit_after
+        if not 0 <= patience <= 1e9:
+            raise ValueError(f"exit_after is a time of 0 or more seconds, or None, not {exit_after!r}")
+        status = exit_after_us(<int64_t>(patience * 1e6))
+        if status != 0:
+            raise OSError(status, os.strerror(status))
     if install(<int64_t>(seconds * 1e6)) != 0:
         raise OSError(errno, os.strerror(errno))
 

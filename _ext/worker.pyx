@@ -20,7 +20,7 @@ from posix.unistd cimport close, read, write
 
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.czmq cimport ZMQ_POLLIN, ZMQ_POLLOUT, zmq_pollitem_t
-from prime_server._ext.guardian cimport enter_user_code, guardian_start, guardian_stop, leave_user_code
+from prime_server._ext.guardian cimport OVERDUE_STATUS, enter_user_code, guardian_start, guardian_stop, leave_user_code
 from prime_server._ext.info cimport key_of
 from prime_server._ext.intake cimport (
     CLIENT_LEFT,
@@ -89,6 +89,8 @@ cdef enum:
     SEEN_LEAVE = 4
     SEEN_ROOM = 8              # towards the proxy
 
+OVERDUE = OVERDUE_STATUS
+
 cdef inline int64_t now_ns() noexcept nogil:
     cdef timespec at
     clock_gettime(CLOCK_MONOTONIC, &at)
@@ -99,7 +101,7 @@ cdef class WorkerLoop:
     def __cinit__(self):
         self.pipe_in = self.pipe_out = -1
 
-    def __init__(self, upstream, stages, loopback, interrupt, work, *, cleanup=None, heartbeat=b"", window=64):
+    def __init__(self, upstream, stages, loopback, interrupt, work, *, cleanup=None, heartbeat=b"", window=64, grace_seconds=0.0):
         cdef NativeWork native
         cdef int index
         if self.pipe_out >= 0:
@@ -108,6 +110,8 @@ cdef class WorkerLoop:
             raise ValueError(f"a window is 1 to {MAX_WINDOW} jobs, not {window}")
         if len(stages) > MAX_STAGES:
             raise ValueError(f"a worker has at most {MAX_STAGES} next stages, not {len(stages)}")
+        if not 0 <= grace_seconds <= 1e9:
+            raise ValueError(f"grace_seconds is a time of 0 or more seconds, not {grace_seconds!r}")
         if cleanup is not None and not callable(cleanup):
             raise TypeError(f"cleanup is a callable or None, not {type(cleanup).__name__}")
         if isinstance(work, NativeWork):
@@ -125,6 +129,7 @@ cdef class WorkerLoop:
         self.kept = (upstream, dict(stages), loopback, interrupt, work, names)
         if intake_start(&self.intake, underlying(upstream), underlying(loopback), underlying(interrupt), window, len(stages)) != 0:
             raise MemoryError()
+        self.intake.grace = <int64_t>(<double>grace_seconds * 1e6)
         self.call.stage_names = <const char**>malloc((len(names) + 1) * sizeof(char*))
         if self.call.stage_names == NULL:
             raise MemoryError()

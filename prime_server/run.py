@@ -17,6 +17,8 @@ __all__ = ["Threads", "run_threads"]
 
 _numbers = itertools.count()
 
+EXIT_AFTER = 1.0  # seconds after the drain time at which the process is gone, whatever the work functions are doing
+
 
 class Threads:
     """A server at `listen` and a pipeline of `stages` behind it, all in this process.
@@ -116,7 +118,7 @@ class Threads:
 
     def _end(self) -> None:
         for worker in self._workers:
-            worker.stop()
+            worker.stop(interrupt=True)  # the server is gone: nobody waits
         for thread in self._threads:
             thread.join()
         self._threads.clear()
@@ -142,9 +144,10 @@ def run_threads(
     """Serves a pipeline on threads until SIGTERM or SIGINT, then drains and returns.
 
     The arguments are those of `Threads`; `on_ready` is called with the endpoint once it listens. A second signal ends the process at once.
+    Where a work function hangs, the process ends a second after the drain time, with exit status 0.
     """
     pipeline = Threads(listen, stages, workers, drain_seconds=drain_seconds, **options)
-    quiesce(drain_seconds)
+    quiesce(drain_seconds, exit_after=EXIT_AFTER)
     if on_ready is not None:
         on_ready(pipeline.endpoint)
     pipeline.serve()

@@ -26,9 +26,11 @@ from typing import Any, Self
 import zmq
 
 from prime_server._ext.lifecycle import draining, quiesce
+from prime_server._ext.worker import OVERDUE
 from prime_server.application import ApplicationError
 from prime_server.hub import Hub, Log, Stage, worker_counts
 from prime_server.limits import Limits
+from prime_server.run import EXIT_AFTER
 
 __all__ = ["Processes", "run_processes"]
 
@@ -98,8 +100,9 @@ class _Process:
             self.popen.kill()
             status = self.popen.wait()
         now = time.monotonic()
-        self.pause = FIRST_PAUSE if now - self.started >= YOUNG else min(2 * self.pause, LONGEST_PAUSE)
-        self.start_at = now + (0.0 if now - self.started >= YOUNG else self.pause)
+        grown = now - self.started >= YOUNG or status == OVERDUE  # what hung had worked
+        self.pause = FIRST_PAUSE if grown else min(2 * self.pause, LONGEST_PAUSE)
+        self.start_at = now + (0.0 if grown else self.pause)
         self.popen = self.lifeline = None
         return status
 
@@ -112,6 +115,9 @@ class Processes:
 
     The job of a process that dies goes to another one where the request is idempotent by its method, or any if they are `retryable`; to at most
     `max_attempts` that die while they run it, and to no third one if it is what they die of. Its client gets 502 or 500 then.
+
+    A process whose job goes on for `grace_seconds` past the request's deadline (0: for ever), as it hangs or never calls `check()`, is killed and
+    replaced at once, GIL or not; the client has had its 504, and the job is not repeated.
     """
 
     def __init__(
@@ -125,6 +131,7 @@ class Processes:
         log: Log = None,
         health_check: str | None = None,
         window: int = 64,
+        grace_seconds: float = 2.0,
         retryable: bool = False,
         max_attempts: int = 3,
     ) -> None:
@@ -139,6 +146,7 @@ class Processes:
         self._clean_up.enter_context(self._woken)
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._ending = False
+        self._started = self._died = self._hung = 0
         self._places: list[_Process] = []
         self._supervisor: threading.Thread | None = None
         try:
@@ -164,7 +172,7 @@ class Processes:
             for index, (stage, count) in enumerate(zip(stages, counts, strict=True)):
                 command = [sys.executable, "-m", "prime_server.commands.prime_workerd", ends[index][1]]
                 command += [ends[index + 1][0] if index + 1 < len(stages) else "-", loopback, interrupt, f"{drain_seconds:g}"]
-                command += ["--work", stage, "--window", str(window)]
+                command += ["--work", stage, "--window", str(window), "--grace", f"{grace_seconds:g}"]
                 self._places += [_Process(command, f"{stage} #{number + 1}") for number in range(count)]
         except BaseException:
             self._clean_up.close()
@@ -181,8 +189,9 @@ class Processes:
         return [place.popen.pid for place in self._places if place.popen is not None]
 
     def stats(self) -> dict[str, Any]:
-        """The hub's counters (`Hub.stats`)."""
-        return self._hub.stats()
+        """The hub's counters (`Hub.stats`), and those of the worker processes (docs/stats.md)."""
+        counts = {"processes": len(self.pids), "processes_started": self._started, "processes_died": self._died, "processes_hung": self._hung}
+        return {**self._hub.stats(), **counts}
 
     def serve(self) -> None:
         """Serves until a signal ends it (see `quiesce`), and returns when all is answered and every process has left.
@@ -241,6 +250,7 @@ class Processes:
 
     def _start(self, place: _Process) -> None:
         place.start()
+        self._started += 1
         self._selector.register(place.lifeline, selectors.EVENT_READ, place)  # type: ignore[arg-type]
 
     def _load(self) -> None:
@@ -291,6 +301,8 @@ class Processes:
                     continue
                 lived = time.monotonic() - place.started
                 status = place.end()
+                self._died += 1
+                self._hung += status == OVERDUE
                 if not self._ending:
                     _logger.warning(
                         "worker %s ended with %s after %.1f s%s; it is started again in %.1f s",
@@ -321,6 +333,8 @@ class Processes:
 
 
 def _ending(status: int) -> str:
+    if status == OVERDUE:
+        return f"exit status {status}, as its job had not ended long after the deadline"
     if status >= 0:
         return f"exit status {status}"
     try:
@@ -343,7 +357,7 @@ def run_processes(
     The arguments are those of `Processes`; `on_ready` is called with the endpoint once every process has loaded its application. A second signal ends
     the process at once, and its workers with it. Raises `ApplicationError` where an application can't be loaded.
     """
-    quiesce(drain_seconds)
+    quiesce(drain_seconds, exit_after=KILL_AFTER + EXIT_AFTER)
     pipeline = Processes(listen, stages, workers, drain_seconds=drain_seconds, **options)
     if on_ready is not None:
         pipeline._loaded = lambda: on_ready(pipeline.endpoint)

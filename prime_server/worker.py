@@ -34,6 +34,9 @@ class Worker:
     it is idle. `window` is how many jobs of the shortest kind the worker may hold at a time (1 to 1024): jobs wait behind another only where
     they'd wait 250 µs at most by the recent service time, and are handed back when they would wait longer after all; 1 for none of it.
 
+    `grace_seconds`, if it isn't 0, is how long a job may go on past its request's deadline, deaf to `check()` or without one: then this *process*
+    ends at once, with exit status 75, GIL or not, for whoever has started it to start it again. The job is not repeated.
+
     `heartbeat_ms` is the interval at which ZeroMQ sees whether its peers live (0: never); a peer that has been silent for three of them is cut off.
     `linger_ms` is how long what has been sent may take to leave once the worker is closed.
 
@@ -52,6 +55,7 @@ class Worker:
         cleanup: Callable[[], object] | None = None,
         heartbeat: bytes = b"",
         window: int = 64,
+        grace_seconds: float = 0.0,
         heartbeat_ms: int = HEARTBEAT_MS,
         linger_ms: int = LINGER_MS,
     ) -> None:
@@ -79,6 +83,7 @@ class Worker:
                 cleanup=cleanup,
                 heartbeat=heartbeat,
                 window=window,
+                grace_seconds=grace_seconds,
             )
         except BaseException:
             self.close()

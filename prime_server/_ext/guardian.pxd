@@ -3,6 +3,9 @@
 from prime_server._ext.cthreads cimport Condition, Mutex, Thread
 from prime_server._ext.intake cimport Intake
 
+cdef enum:
+    OVERDUE_STATUS = 75        # the process's exit status when it is given up, EX_TEMPFAIL of sysexits.h
+
 cdef struct Guardian:
     Intake* intake             # not owned
     Thread thread

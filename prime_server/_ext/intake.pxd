@@ -82,6 +82,8 @@ cdef struct Intake:
     int unsent_count
     Running running
     int stop_now               # atomic: the running job is to be interrupted
+    int64_t grace              # us that a job may run past its deadline before the process is given up; 0: for ever
+    bint overdue               # it has
     bint leaving
     bint unheard               # interrupts or next stages may have more to say, of which no descriptor tells
     int64_t service            # ns, recent average

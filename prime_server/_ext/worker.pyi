@@ -9,6 +9,9 @@ from typing_extensions import Buffer
 from prime_server._ext.job import Job
 from prime_server._ext.nativework import NativeWork
 
+OVERDUE: int
+"""The exit status of a process whose job went on for `grace_seconds` past its deadline."""
+
 class WorkerLoop:
     """The loop under `prime_server.Worker`, on sockets that are there already.
 
@@ -27,6 +30,7 @@ class WorkerLoop:
         cleanup: Callable[[], object] | None = None,
         heartbeat: Buffer = b"",
         window: int = 64,
+        grace_seconds: float = 0.0,
     ) -> None: ...
     def work(self) -> None:
         """Works until `stop` is called, the context is terminated, or the process drains and needs it no longer."""

@@ -6,6 +6,7 @@ import zmq
 from prime_server._ext.lifecycle import quiesce
 from prime_server.commands import cli
 from prime_server.limits import Limits
+from prime_server.run import EXIT_AFTER
 from prime_server.server import Server
 
 
@@ -69,7 +70,7 @@ def command(
             health_check=health_check,
             retryable=retryable,
         ) as server:
-            quiesce(drain_seconds)
+            quiesce(drain_seconds, exit_after=EXIT_AFTER)
             cli.say_ready("/")(server.endpoint)
             server.serve()
     finally:

@@ -6,6 +6,7 @@ import zmq
 from prime_server._ext.lifecycle import quiesce
 from prime_server.commands import cli
 from prime_server.proxy import Proxy
+from prime_server.run import EXIT_AFTER
 
 
 @click.command(
@@ -31,7 +32,7 @@ def command(upstream: str, downstream: str, drain_seconds: float, max_attempts: 
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         with Proxy(context, upstream, downstream, max_attempts=max_attempts, retryable=retryable) as proxy:
-            quiesce(drain_seconds)
+            quiesce(drain_seconds, exit_after=EXIT_AFTER)
             click.echo(f"forwarding from {upstream} to {downstream}", err=True)
             proxy.forward()
     finally:

@@ -69,6 +69,10 @@ Examples:
     "--window", metavar="N", default="64", show_default=True, callback=cli.read_by(cli.read_window),
     help="Most jobs that a worker may be given ahead, where they are far shorter than the way to it; 1 for none.",
 )  # fmt: skip
+@click.option(
+    "--grace", metavar="SECONDS", default="2", show_default=True, callback=cli.read_by(cli.read_seconds),
+    help="How long a job may go on past its request's deadline before its worker process is killed and replaced; 0 for ever.",
+)  # fmt: skip
 @cli.attempts_option
 @cli.retryable_option("Any request")
 @cli.serving_options(log="none")
@@ -79,6 +83,7 @@ def run(
     health_check: str | None,
     drain_seconds: float,
     window: int,
+    grace: float,
     max_attempts: int,
     retryable: bool,
     timeout: float,
@@ -88,7 +93,9 @@ def run(
     """Serve the pipeline of the functions MODULE:FUNCTION, in this order, each in worker processes of its own.
 
     A function takes a job and returns a prime_server.Response, or job.forward(...) to hand it on to the next. A worker process that dies is started
-    again. SIGTERM or Ctrl-C drains and ends all, a second one ends all at once. Exit status 4: a function can't be imported or isn't callable.
+    again, one whose job hangs past its deadline is replaced.
+
+    SIGTERM or Ctrl-C drains and ends all, a second one ends all at once. Exit status 4: a function can't be imported or isn't callable.
     """
     if len(workers) not in (1, len(applications)):
         raise click.BadParameter(f"{len(applications)} stages take 1 or {len(applications)} numbers, not {len(workers)}", param_hint="'--workers'")
@@ -101,6 +108,7 @@ def run(
             drain_seconds=drain_seconds,
             health_check=health_check,
             window=window,
+            grace_seconds=grace,
             max_attempts=max_attempts,
             retryable=retryable,
             on_ready=cli.say_ready("/"),

@@ -11,6 +11,7 @@ from prime_server.application import ApplicationError, load
 from prime_server.commands import cli
 from prime_server.files import Files
 from prime_server.lifeline import Lifeline
+from prime_server.run import EXIT_AFTER
 from prime_server.worker import Worker
 
 APPLICATION_FAILED = 4  # exit status
@@ -38,6 +39,10 @@ Examples:
     "--window", metavar="N", default="64", show_default=True, callback=cli.read_by(cli.read_window),
     help="Most jobs that it may be given ahead, where they are far shorter than the way to it; 1 for none.",
 )  # fmt: skip
+@click.option(
+    "--grace", metavar="SECONDS", default="0", show_default=True, callback=cli.read_by(cli.read_seconds),
+    help="How long a job may go on past its request's deadline before its worker process is killed, with exit status 75; 0 for ever.",
+)  # fmt: skip
 @click.option("--heartbeat", metavar="TEXT", default="", help="What the proxy's choose function sees of this worker while it is idle.")
 @click.option("--lifeline", type=int, hidden=True)
 @click.version_option(package_name="prime-server")
@@ -49,6 +54,7 @@ def command(
     drain_seconds: float,
     work: str | None,
     window: int,
+    grace: float,
     heartbeat: str,
     lifeline: int | None,
 ) -> int:
@@ -67,10 +73,11 @@ def command(
         else:
             click.echo(f"prime_workerd: {error}", err=True)
         return APPLICATION_FAILED
-    quiesce(drain_seconds)
+    quiesce(drain_seconds, exit_after=EXIT_AFTER)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        with Worker(context, upstream, downstream, loopback, interrupt, function, heartbeat=heartbeat.encode(), window=window) as worker:
+        options: dict[str, Any] = {"heartbeat": heartbeat.encode(), "window": window, "grace_seconds": grace}
+        with Worker(context, upstream, downstream, loopback, interrupt, function, **options) as worker:
             if line is not None:
                 line.ready()
             else:

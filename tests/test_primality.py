@@ -281,6 +281,7 @@ def test_what_check_raises_ends_the_test(steps: int) -> None:
 
 
 @pytest.mark.skipif(not WITHOUT_GIL, reason="this gmpy2 doesn't let GMP run without the GIL")
+@pytest.mark.timing
 def test_the_gil_is_free_meanwhile() -> None:
     """What another thread does while a long test runs: much, and not just between two tests."""
     n = 2**9689 - 1

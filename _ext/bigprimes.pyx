@@ -17,7 +17,6 @@ import sys
 
 import gmpy2
 
-from prime_server._ext.cthreads cimport atomic_load
 from prime_server._ext.pylong cimport pylong_limb_bytes, pylong_limbs
 
 cdef extern from "<dlfcn.h>" nogil:
@@ -47,7 +46,6 @@ ctypedef void (*small_fn)(Mpz*, const Mpz*, unsigned long) noexcept nogil
 ctypedef struct Gmp:
     one_fn init
     one_fn clear
-    int (*set_str)(Mpz*, const char*, int) noexcept nogil
     void (*set_ui)(Mpz*, unsigned long) noexcept nogil
     four_fn powm
     three_fn mul
@@ -66,7 +64,7 @@ ctypedef struct Gmp:
     int (*probab_prime_p)(const Mpz*, int) noexcept nogil
 
 cdef const char** NAMES = [
-    "__gmpz_init", "__gmpz_clear", "__gmpz_set_str", "__gmpz_set_ui", "__gmpz_powm", "__gmpz_mul", "__gmpz_mod",
+    "__gmpz_init", "__gmpz_clear", "__gmpz_set_ui", "__gmpz_powm", "__gmpz_mul", "__gmpz_mod",
     "__gmpz_add_ui", "__gmpz_sub_ui", "__gmpz_tdiv_q_2exp", "__gmpz_cmp", "__gmpz_cmp_ui", "__gmpz_tdiv_ui", "__gmpz_scan1",
     "__gmpz_tstbit", "__gmpz_sizeinbase", "__gmpz_si_kronecker", "__gmpz_perfect_square_p", "__gmpz_probab_prime_p",
 ]
@@ -251,40 +249,6 @@ cdef bint lucas_passes(Lucas* self) noexcept nogil:
             return True
         lucas_square(self, &self.v)
     return False
-
-
-# --- for C ---------------------------------------------------------------------------------------------------------------------------------------
-
-
-cdef int is_prime_digits(const char* digits, const int* interrupted) noexcept nogil:
-    cdef Mpz n, two
-    cdef Lucas lucas
-    cdef int outcome = BIG_COMPOSITE
-    cdef uint64_t two_limb = 2
-    if not callable_freely:
-        return BIG_UNABLE
-    two.allocated = 0
-    two.size = 1
-    two.limbs = &two_limb
-    gmp.init(&n)
-    if gmp.set_str(&n, digits, 10) != 0 or n.size < 2:
-        outcome = BIG_UNABLE
-    elif atomic_load(interrupted):
-        outcome = BIG_INTERRUPTED
-    elif not has_small_factor(&n) and is_strong(&n, &two):
-        if atomic_load(interrupted):
-            outcome = BIG_INTERRUPTED
-        elif lucas_start(&lucas, &n):
-            while lucas_step(&lucas):
-                if atomic_load(interrupted):
-                    outcome = BIG_INTERRUPTED
-                    break
-            else:
-                if lucas_passes(&lucas):
-                    outcome = BIG_PRIME
-            lucas_end(&lucas)
-    gmp.clear(&n)
-    return outcome
 
 
 # --- for Python's integers -----------------------------------------------------------------------------------------------------------------------

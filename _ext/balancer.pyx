@@ -37,6 +37,7 @@ from prime_server._ext.jobs cimport job_held, job_known, job_leave, job_named, j
 from prime_server._ext.jobs cimport settle, unlink
 from prime_server._ext.libzmq cimport MAX_FRAMES, Message, close_all, copy_in, data_of, frame, size_of, zmq
 from prime_server._ext.outgoing cimport write_job, write_refusal
+from prime_server._ext.scheduling cimport LONG_US
 from prime_server._ext.workers cimport MAX_ID, MOST_HELD, lowest, worker_find, worker_free, worker_gone, worker_new, worker_rank
 from prime_server._ext.workers cimport workers_end, workers_start
 
@@ -50,7 +51,6 @@ cdef enum:
     MOST_HEARTBEAT = 4096      # bytes of what a worker favours
     LOOK_AHEAD = 128           # jobs that `choose` may decline before those behind them must wait
     TOO_MANY_STRIKES = 2
-    LONG_US = 1500             # a job that is not to be waited behind
     WAKE_US = 150              # what it takes to wake a worker, about
     STALLED_WINDOWS = 4        # a job that runs for so many times window_us takes long
     ASK_AGAIN_US = 100_000     # `choose` may depend on more than what we see

@@ -19,7 +19,6 @@ from posix.unistd cimport close, read, write
 
 from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
 from prime_server._ext.clock cimport now_us
-from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_start
 from prime_server._ext.connections cimport Connection, Pending
 from prime_server._ext.info cimport read_hello, read_restart, write_cancel, write_interrupt
 from prime_server._ext.libzmq cimport (
@@ -48,6 +47,7 @@ from prime_server._ext.lifecycle cimport (
 )
 from prime_server._ext.readiness cimport READABLE, READY_MAX, Ready, ready_open, ready_remove, ready_set, ready_wait
 from prime_server._ext.report cimport report_malformed
+from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_start
 
 import os
 import threading
@@ -163,8 +163,8 @@ cdef class Hub:
             with nogil:
                 patience_start(&self.patience, False)
                 self.loop(signals)
-                patience_end(&self.patience)
         finally:
+            patience_end(&self.patience)
             hub_leaves()
             if self.edge is not None:
                 self.edge.close()

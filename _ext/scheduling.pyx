@@ -7,8 +7,8 @@ the same, and they get a batch at a time. Measured on 2 cores with 64 connection
 per second, `run` with 2 workers 1.4 times, p99 lower in both.
 
 Where jobs are longer, or long ones are among them, to be woken at once is what keeps short jobs from waiting, so the usual policy holds
-there. Only threads under the usual policy are touched, and not at all in a process that runs under another. Linux only; elsewhere nothing
-happens.
+there. Only threads under the usual policy are touched, and not at all in a process that runs under another. A child that a work function
+starts meanwhile inherits its thread's policy. Linux only; elsewhere nothing happens.
 """
 
 from libc.string cimport memset
@@ -20,8 +20,7 @@ cdef extern from "scheduling.h" nogil:
 cdef enum:
     TINY_US = 40               # mean service time from which on we are patient,
     SHORT_US = 80              # and from which on no more
-    LONG_US = 1500             # a job of this kind is not to be waited behind
-    LONG_AGO_US = 1000000
+    LONG_AGO_US = 1000000      # that it has to be past
 
 
 cdef void patience_start(Patience* self, bint own_thread) noexcept nogil:

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 
 cdef enum:
     PATIENCE_EVERY = 50000     # us between two looks
+    LONG_US = 1500             # a job that takes so long is not to be waited behind
 
 cdef struct Patience:
     bint on

@@ -1,0 +1,102 @@
+"""While jobs are tiny, a worker's thread and libzmq's wait their turn when they wake; with a long job among them, and at the end, they don't."""
+
+import http.client
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zmq
+from conftest import PATIENCE
+
+from prime_server import Hub, Job, Processes, Response, Stage, Threads, Worker
+
+pytestmark = [
+    pytest.mark.timing,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has SCHED_BATCH"),
+    pytest.mark.skipif(sys.platform == "linux" and os.sched_getscheduler(0) != os.SCHED_OTHER, reason="the tests run under another policy"),
+]
+
+APPLICATION = """
+import os, time
+from prime_server import Response
+
+def work(job):
+    if "long" in job.request.query:
+        time.sleep(0.01)
+    return Response(200, str(os.sched_getscheduler(0)))
+"""
+
+
+def work(job: Job) -> Response:
+    if "long" in job.request.query:
+        time.sleep(0.01)
+    return Response(200, str(os.sched_getscheduler(0)))
+
+
+def ask_until(endpoint: str, target: str, done: Callable[[int], bool]) -> None:
+    """Asks again and again, one request at a time, until an answer, the policy of the thread that made it, is as it should be."""
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while True:
+            connection.request("GET", target)
+            policy = int(connection.getresponse().read())
+            if done(policy):
+                return
+            assert time.monotonic() < deadline, f"the policy is still {policy}"
+    finally:
+        connection.close()
+
+
+def policies_of_io(pid: int) -> set[int]:
+    """Those of libzmq's threads of a process."""
+    found = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().startswith("ZMQbg/IO"):
+            found.add(os.sched_getscheduler(int(task.name)))
+    return found
+
+
+def test_a_workers_thread_is_patient_while_its_jobs_are_tiny() -> None:
+    with Threads("tcp://127.0.0.1:0", [work]) as pipeline:
+        ask_until(pipeline.endpoint, "/", lambda policy: policy == os.SCHED_BATCH)
+        ask_until(pipeline.endpoint, "/?long", lambda policy: policy == os.SCHED_OTHER)
+
+
+def test_so_are_the_threads_of_libzmq_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny.py").write_text(APPLICATION)
+    monkeypatch.chdir(tmp_path)
+    with Processes("tcp://127.0.0.1:0", ["tiny:work"]) as pipeline:
+        parts = (os.getpid(), *pipeline.pids)
+        ask_until(pipeline.endpoint, "/", lambda _: all(policies_of_io(pid) == {os.SCHED_BATCH} for pid in parts))
+        ask_until(pipeline.endpoint, "/?long", lambda _: all(policies_of_io(pid) == {os.SCHED_OTHER} for pid in parts))
+
+
+def test_all_is_as_it_was_at_the_end() -> None:
+    after: list[int] = []
+    with zmq.Context() as context:
+        ends = {"loopback": "inproc://loopback", "interrupt": "inproc://interrupt"}
+        hub = Hub(context, listen="tcp://127.0.0.1:0", stages=[Stage(None, "inproc://down")], whole=True, **ends)
+        worker = Worker(context, "inproc://down", None, *ends.values(), work)
+
+        def work_here() -> None:
+            worker.work()
+            after.append(os.sched_getscheduler(0))
+
+        threads = [threading.Thread(target=hub.serve), threading.Thread(target=work_here)]
+        for thread in threads:
+            thread.start()
+        ask_until(hub.endpoint, "/", lambda policy: policy == os.SCHED_BATCH and os.SCHED_BATCH in policies_of_io(os.getpid()))
+        worker.stop()
+        threads[1].join()
+        hub.stop()
+        threads[0].join()
+        assert after == [os.SCHED_OTHER]
+        assert policies_of_io(os.getpid()) == {os.SCHED_OTHER}
+        worker.close()
+        hub.close()

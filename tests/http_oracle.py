@@ -126,6 +126,9 @@ def read_all(data: bytes) -> tuple[list[tuple[object, ...]], str]:
     """All requests in the data, and what came behind them: "nothing", "incomplete" or "refused"."""
     found = []
     while True:
+        # The one empty line before a request is ignored (RFC 9112, section 2.2): half of it is nothing of a request either.
+        if data == b"\r":
+            return found, "nothing"
         data = data.removeprefix(b"\r\n")
         if not data:
             return found, "nothing"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from feeding import fed
 from http_oracle import read_all
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prime_server._ext.parsers import NetstringParser, RequestParser, ResponseParser
@@ -115,6 +115,8 @@ def nearly_right(draw):
 
 @settings(max_examples=600, deadline=None)
 @given(nearly_right(), st.lists(st.integers(0, 10_000), max_size=6))
+@example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r", [])
+@example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r", [])
 def test_requests_are_taken_and_refused_as_the_grammar_says(data, cuts):
     expected, behind = read_all(data)
     parser = RequestParser()

@@ -49,8 +49,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from the source distribution, as installers do it, and without a warning of the C compiler."""
     out = tmp_path_factory.mktemp("wheel")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(out, filter="data")
+    run("tar", "-xzf", sdist, "-C", out)  # tarfile's own filter came with Python 3.11.4
     source = out / sdist.name.removesuffix(".tar.gz")
     run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out, source, cwd=out, CFLAGS="-Wall -Wextra -Werror")
     return next(out.glob("*.whl"))
@@ -123,7 +122,7 @@ def test_the_wheels_that_would_be_published() -> None:
         assert set(listed) == {f"{python}-{kind}" for python in pythons for kind in kinds}
 
 
-@pytest.mark.parametrize(("backend", "lacks"), [("import math as _zmq", "zmq_msg_init"), ("", "zmq.backend.cython._zmq")])
+@pytest.mark.parametrize(("backend", "lacks"), [("import _ctypes as _zmq", "zmq_msg_init"), ("", "zmq.backend.cython._zmq")])
 def test_a_pyzmq_without_what_is_needed_is_named(tmp_path: Path, backend: str, lacks: str) -> None:
     """By its version and what it lacks: a symbol, or the whole module, as before pyzmq 26."""
     fake = tmp_path / "zmq"

@@ -6,7 +6,7 @@ to its size class; everything else is first turned into one by its `__index__`.
 
 from cpython.bool cimport PyBool_Check
 from cpython.long cimport PyLong_Check, PyLong_CheckExact
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 import operator
 import secrets
@@ -26,6 +26,12 @@ prime_set_up(prime_pseudoprimes, sizeof(prime_pseudoprimes) // sizeof(uint32_t))
 
 cdef bint is_prime_u64(uint64_t n) noexcept nogil:
     return prime_u64(n)
+
+
+cdef void prime_chunk(const uint64_t* numbers, uint8_t* primes, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t index
+    for index in range(count):
+        primes[index] = prime_u64(numbers[index])
 
 
 cdef object integer(object n):

@@ -1,5 +1,6 @@
 """An HTTP server married to a distributed backend on ZeroMQ, for pipelines of CPU-heavy stages."""
 
+from prime_server._ext.batches import are_prime
 from prime_server._ext.info import RequestInfo
 from prime_server._ext.job import Forward, Job
 from prime_server._ext.libzmq import Frame
@@ -40,6 +41,7 @@ __all__ = [
     "Threads",
     "Worker",
     "__version__",
+    "are_prime",
     "draining",
     "is_prime",
     "is_probable_prime",

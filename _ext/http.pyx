@@ -39,6 +39,7 @@ cdef enum:
 
 cdef void request_start(RequestParser* parser, const Limits* limits) noexcept nogil:
     memset(parser, 0, sizeof(RequestParser))
+    parser.method = METHOD_OTHER
     parser.limits = limits
 
 
@@ -211,6 +212,7 @@ cdef inline int deliver(RequestParser* parser, ParsedRequest* into, size_t head_
     into.target_at = parser.target_at
     into.target_size = parser.target_size
     into.head_size = head_size
+    parser.method = METHOD_OTHER  # the next one's isn't known yet
     parser.stage = IDLE
     return COMPLETE
 

@@ -172,7 +172,6 @@ cdef void end_payload(PayloadView* view) noexcept nogil:
 
 
 cdef bint is_named(const char* at, const char* end, const char* name, size_t size, bint plain) noexcept nogil:
-    """Whether the name of a parameter, plain or percent-encoded, is `name`."""
     cdef const char* name_end = name + size
     if plain:
         return <size_t>(end - at) == size and memcmp(at, name, size) == 0

@@ -138,7 +138,7 @@ cdef int put_http(
     at = new_frame(to, size)
     if at == NULL:
         return -1
-    at = put(at, b"HTTP/1.0 " if is_old(info) else b"HTTP/1.1 ", 9)
+    at = put(at, b"HTTP/1.1 ", 9)
     at = put_number(at, status, 3)
     at = put(at, b" ", 1)
     at = put(at, reason.data, reason.size)

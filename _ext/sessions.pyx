@@ -311,6 +311,7 @@ cdef class Sessions(Asking):
             pending.flags |= FLAG_OLD
         if parsed.method == METHOD_HEAD:
             pending.flags |= FLAG_HEAD
+        pending.tunnel = parsed.method == METHOD_CONNECT
         # RFC 9110 section 9.2.2
         if parsed.method != METHOD_POST and parsed.method != METHOD_PATCH and parsed.method != METHOD_CONNECT and parsed.method != METHOD_OTHER:
             pending.flags |= FLAG_IDEMPOTENT
@@ -320,9 +321,8 @@ cdef class Sessions(Asking):
             connection.ending = True  # whatever comes behind was not to be asked on this connection
         if (
             self.health_size
-            and parsed.target_size == self.health_size
             and (parsed.method == METHOD_GET or parsed.method == METHOD_HEAD)
-            and memcmp(data_of(frame(&payload, 0)) + parsed.target_at, self.health_path, self.health_size) == 0
+            and self.is_health_check(data_of(frame(&payload, 0)) + parsed.target_at, parsed.target_size)
         ):
             self.health_checks += 1
             close_all(&payload)
@@ -338,6 +338,12 @@ cdef class Sessions(Asking):
             self.complete(pending, now)
             return
         self.submit(connection, pending, &payload, now)
+
+    cdef bint is_health_check(self, const char* target, size_t size) noexcept nogil:
+        """Whether the path is the health check's, whatever the query."""
+        if size < self.health_size or memcmp(target, self.health_path, self.health_size) != 0:
+            return False
+        return size == self.health_size or target[self.health_size] == c"?"
 
     cdef void submit(self, Connection* connection, Pending* pending, Multipart* payload, int64_t now) noexcept nogil:
         """Numbers a request and makes a job of it, or refuses it. Consumes the payload."""
@@ -504,6 +510,8 @@ cdef class Sessions(Asking):
         connection.lingering = True
         if pending == NULL:
             return
+        if self.protocol == HTTP and connection.http.method == METHOD_HEAD:
+            pending.flags |= FLAG_HEAD
         pending.id = self.next_id
         self.next_id += 1
         pending.numbered = True
@@ -578,6 +586,11 @@ cdef class Sessions(Asking):
         if info.sequence != pending.sequence:
             self.late += 1
             close_all(parts)
+            return
+        if pending.tunnel and pending.sequence == 0 and 200 <= code_of(&info) <= 299:
+            # RFC 9110 section 9.3.6: it would say that all that follows on the connection goes through a tunnel, and none is made here.
+            close_all(parts)
+            self.refuse(connection, pending, 501, "no tunnels are made here", 0, now)
             return
         output = self.output_of(pending)
         before = output.size

@@ -17,7 +17,7 @@ from libc.string cimport memcmp, strlen
 from prime_server._ext.info cimport FLAG_NETSTRING, NETSTRING_INFO_SIZE, Info, read_info
 from prime_server._ext.native cimport PRIME_DONE, PRIME_FAILED, PRIME_PYTHON, PRIME_SERVER_WORK, NativeJob, Slice, work_fn
 from prime_server._ext.primality cimport is_prime_u64
-from prime_server._ext.request cimport PayloadView, end_payload, query_value, read_payload
+from prime_server._ext.request cimport PayloadView, end_payload, is_named, query_value, read_payload
 
 cdef enum:
     DIGITS = 4300              # Python's own limit for reading a number
@@ -101,8 +101,8 @@ cdef int read_number(const NativeJob* job, Slice* digits, char* room) noexcept n
         return 0 if is_number(digits) else 400
     if read_payload(job.frames[0].data, job.frames[0].size, &view) != 0:
         return 400
-    if not is_text(&view.path, b"/is_prime", 9):
-        status = 404
+    if not is_named(view.path.data, view.path.data + view.path.size, b"/is_prime", 9, view.decoded != NULL):
+        status = 404 if view.path.data[0] == c"/" else 405  # neither `OPTIONS *` nor CONNECT asks for a path
     elif is_text(&view.method, b"POST", 4):
         digits[0] = view.body
         strip(digits)

@@ -208,13 +208,13 @@ def test_expectation_is_answered_in_its_turn() -> None:
     assert bodies(sessions.output(connection)) == [b"ok"]
 
 
-@pytest.mark.parametrize("path", ["/health", "/healthy", "/health?x", "/other"])
+@pytest.mark.parametrize("path", ["/health", "/health?x", "/healthy", "/other"])
 def test_health_check(path: str) -> None:
     sessions = Sessions(health_check="/health")
     connection = sessions.connect()
     sessions.receive(connection, request(path))
     jobs = sessions.jobs_for_workers()
-    if path != "/health":
+    if path.partition("?")[0] != "/health":
         assert len(jobs) == 1
         return
     assert jobs == []

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import re
 import struct
 import threading
 import time
@@ -134,12 +135,13 @@ def test_a_busy_worker_says_nothing_to_the_original(around: StandIn) -> None:
         assert around.report().finished == [key(1)]
 
 
-@pytest.mark.parametrize(("bits", "version", "connection"), [(0, b"1.0", b"close"), (0x08, b"1.0", b""), (0x01, b"1.1", b"")])
-def test_a_response_for_the_originals_server_is_complete(around: StandIn, bits: int, version: bytes, connection: bytes) -> None:
+@pytest.mark.parametrize(("bits", "connection"), [(0, b"close"), (0x08, b"keep-alive"), (0x01, None)])
+def test_a_response_for_the_originals_server_is_complete(around: StandIn, bits: int, connection: bytes | None) -> None:
     with around.worker(ok):
         around.bare_job(1, bits=bits)
         (frame,) = around.result().frames
-        assert frame.startswith(b"HTTP/" + version + b" 200 OK\r\n")
+        assert frame.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert re.findall(rb"\r\nConnection: (.*)\r\n", frame) == ([] if connection is None else [connection])
         assert b"\r\nContent-Length: 4\r\n" in frame
 
 

@@ -35,6 +35,7 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     uint16_t flags
     uint32_t sequence          # of the next message of its response
     bint keep_alive
+    bint tunnel                # CONNECT
     bint numbered              # it has an id: it is logged
     bint done                  # its answer is complete
     bint failed                # the connection ends behind what is there of the answer

@@ -24,9 +24,9 @@ cdef struct RequestParser:
     const Limits* limits   # not owned
     int status             # after FAILED: the HTTP status that answers it
     const char* reason     # after FAILED: one line of plain text, static
+    int method             # of the request that is coming in, METHOD_OTHER until it is known
     # the rest is the parser's own
     int stage
-    int method
     int minor
     bint keep_alive
     uint16_t bits

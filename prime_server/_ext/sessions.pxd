@@ -48,6 +48,7 @@ cdef class Sessions(Asking):
     cdef void consume(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil
     cdef int consume_user(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil
     cdef void arrived_http(self, Connection* connection, void* parsed, int64_t now) noexcept nogil
+    cdef bint is_health_check(self, const char* target, size_t size) noexcept nogil
     cdef void submit(self, Connection* connection, Pending* pending, Multipart* payload, int64_t now) noexcept nogil
     cdef void refuse(self, Connection* connection, Pending* pending, int status, const char* reason, int retry_after, int64_t now) noexcept nogil
     cdef void refuse_input(self, Connection* connection, int status, const char* reason, int64_t now) noexcept nogil

@@ -1,0 +1,339 @@
+"""What a client sees of a whole server, over a socket: who is answered with what, when the connection ends, and that each answer is in form."""
+
+import json
+import re
+import select
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import PATIENCE
+
+from prime_server import Response
+from prime_server.primes import work as primes
+from prime_server.run import Threads
+
+DATE = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT"
+
+
+class Answer(NamedTuple):
+    status: int
+    fields: dict[str, list[str]]
+    body: bytes
+
+    def field(self, name: str) -> str | None:
+        """The value of a field that comes once at most."""
+        values = self.fields.get(name, [])
+        assert len(values) <= 1, values
+        return values[0] if values else None
+
+
+def read_answers(data: bytes, methods: Sequence[str] = ()) -> list[Answer]:
+    """The answers to requests of these methods (GET where there are no more), each checked for what every answer must have."""
+    answers: list[Answer] = []
+    final = 0
+    while data:
+        head, end, data = data.partition(b"\r\n\r\n")
+        assert end, f"cut short: {head!r}"
+        line, *lines = head.decode("latin-1").split("\r\n")
+        match = re.fullmatch(r"HTTP/1\.1 (\d{3}) [ -~]+", line)
+        assert match, line
+        status = int(match[1])
+        fields: dict[str, list[str]] = {}
+        for name, _, value in (line.partition(":") for line in lines):
+            fields.setdefault(name.lower(), []).append(value.strip())
+        answer = Answer(status, fields, b"")
+        if status >= 200:
+            method = methods[final] if final < len(methods) else "GET"
+            final += 1
+            assert re.fullmatch(DATE, answer.field("date") or ""), head
+            if status == 204:
+                assert answer.field("content-length") is None
+            if method != "HEAD" and status not in (204, 304):
+                length = int(answer.field("content-length") or "none")
+                answer = answer._replace(body=data[:length])
+                assert len(answer.body) == length
+                data = data[length:]
+        answers.append(answer)
+    return answers
+
+
+class Client:
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address, timeout=PATIENCE)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.socket.close()
+
+    def ends(self) -> bool:
+        """Whether the server has closed, which it does right behind its last answer."""
+        readable, _, _ = select.select([self.socket], [], [], 0)
+        return bool(readable) and self.socket.recv(1) == b""
+
+    def ask(self, data: bytes, count: int, methods: Sequence[str] = ()) -> tuple[list[Answer], bool]:
+        """Sends all in one write. The first `count` final answers, and whether the connection ends with them."""
+        self.socket.sendall(data)
+        received = b""
+        while True:
+            try:
+                piece = self.socket.recv(65536)
+            except ConnectionResetError:  # closed with bytes of ours unread
+                piece = b""
+            received += piece
+            if not piece:
+                return read_answers(received, methods), True
+            try:
+                answers = read_answers(received, methods)
+            except (AssertionError, ValueError):
+                continue  # not all is there
+            said = [answer for answer in answers if answer.status >= 200]
+            if len(said) >= count and "close" not in (said[-1].field("connection") or "").lower():
+                return answers, False
+
+
+def echo(job: Any) -> Response:
+    """Tells what it was asked, or answers as it is asked to."""
+    request = job.request
+    query = request.query
+    if request.path == "/answer":
+        status = int(query.get("status", ["200"])[0])
+        headers = [(name, value) for name, value in query.pairs() if name not in ("status", "reason", "type", "body")]
+        options = {name: query[key][0] for name, key in (("reason", "reason"), ("content_type", "type")) if key in query}
+        return Response(status, query.get("body", ["body"])[0], headers=headers, **options)
+    said = {
+        "method": request.method,
+        "target": request.target.decode("latin-1"),
+        "path": request.path,
+        "query": request.query.pairs(),
+        "fields": request.headers.fields(),
+        "body": bytes(request.body).decode("latin-1"),
+    }
+    return Response(200, json.dumps(said), content_type="application/json")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    with Threads("tcp://127.0.0.1:0", [echo], 2, health_check="/health") as server:
+        yield "127.0.0.1", int(server.endpoint.rsplit(":", 1)[1])
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[tuple[str, int]]:
+    with Threads("tcp://127.0.0.1:0", [primes], 1) as server:
+        yield "127.0.0.1", int(server.endpoint.rsplit(":", 1)[1])
+
+
+def request(line: str = "GET / HTTP/1.1", *fields: str, host: str | None = "Host: x", body: bytes = b"") -> bytes:
+    return "\r\n".join([line, *([] if host is None else [host]), *fields, "", ""]).encode("latin-1") + body
+
+
+def ask(address: tuple[str, int], data: bytes, count: int = 1, methods: Sequence[str] = ()) -> tuple[list[Answer], bool]:
+    with Client(address) as client:
+        return client.ask(data, count, methods)
+
+
+def asked(address: tuple[str, int], *arguments: str, **options: Any) -> dict[str, Any]:
+    """What the worker was asked by one request."""
+    [answer], _ = ask(address, request(*arguments, **options))
+    said: dict[str, Any] = json.loads(answer.body)
+    return said
+
+
+# --- errors --------------------------------------------------------------------------------------------------------------------------------
+
+GOOD = request()
+REFUSED = [
+    (request("GET / http/1.1"), 400),
+    (request("GET / HTTP/1.1", "A : b"), 400),
+    (request("GET / HTTP/1.1", "A: b", " c"), 400),
+    (request("GET / HTTP/1.1", "A: \0"), 400),
+    (request("GET / HTTP/1.1", host=None), 400),
+    (request("GET / HTTP/1.1", "Expect: 100-continue, x"), 417),
+    (request("GET / HTTP/1.1", "A: " + "b" * 100_000), 431),
+    (request("GET /" + "a" * 100_000 + " HTTP/1.1"), 414),
+    (request("GET / HTTP/2.0"), 505),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    (request("Get / HTTP/1.1"), 501),
+    (request("POST / HTTP/1.1", "Transfer-Encoding: gzip, chunked"), 501),
+    (request("POST / HTTP/1.1", "Content-Length: 5, 6"), 400),
+    (request("POST / HTTP/1.1", "Content-Length: 3", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"), 400),
+    (request("POST / HTTP/1.0", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"), 400),
+    (request("POST / HTTP/1.1", "Transfer-Encoding: chunked", body=b"zz\r\n"), 400),
+    (request("POST / HTTP/1.1", "Transfer-Encoding: chunked", body=b"1\r\n77\r\n"), 400),
+    (request("POST / HTTP/1.1", "Content-Length: 99999999999"), 413),
+]
+
+
+@pytest.mark.parametrize(("bad", "status"), REFUSED)
+def test_a_refusal_comes_in_its_turn_and_is_the_end(address: tuple[str, int], bad: bytes, status: int) -> None:
+    for good in (0, 3):
+        answers, ended = ask(address, good * GOOD + bad + GOOD, good + 1)
+        assert [answer.status for answer in answers] == good * [200] + [status]
+        assert ended
+        assert [answer.field("connection") for answer in answers] == good * [None] + ["close"]
+        assert answers[-1].field("content-type") == "text/plain; charset=utf-8"
+        assert answers[-1].body
+
+
+@pytest.mark.parametrize(("bad", "status"), [(b"HEAD" + bad[bad.index(b" ") :], status) for bad, status in REFUSED if bad[:4] in (b"GET ", b"POST")])
+def test_a_refused_head_gets_no_body(address: tuple[str, int], bad: bytes, status: int) -> None:
+    [answer], ended = ask(address, bad, 1, ["HEAD"])  # a body would be read as another answer
+    assert (answer.status, answer.field("connection"), ended) == (status, "close", True)
+    assert int(answer.field("content-length") or 0) > 0
+
+
+def test_what_is_refused_behind_a_head_has_a_body(address: tuple[str, int]) -> None:
+    for bad in (b"\r\r\n", b"GET\t/", request("Head / HTTP/1.1")):
+        answers, _ = ask(address, request("HEAD / HTTP/1.1") + bad, 2, ["HEAD"])
+        assert answers[0].status == 200
+        assert answers[1].body
+
+
+# --- connections ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "said", "ends"),
+    [
+        ("GET / HTTP/1.1", [], None, False),
+        ("GET / HTTP/1.1", ["Connection: keep-alive"], None, False),
+        ("GET / HTTP/1.1", ["Connection: closed"], None, False),
+        ("GET / HTTP/1.1", ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"], None, False),
+        ("GET / HTTP/1.1", ["Connection: close"], "close", True),
+        ("GET / HTTP/1.1", ["Connection: x,\tCLOSE ,y"], "close", True),
+        ("GET / HTTP/1.1", ["Connection: keep-alive", "A: b", "connection: Close"], "close", True),
+        ("GET / HTTP/1.0", [], "close", True),
+        ("GET / HTTP/1.0", ["Connection: Keep-Alive"], "keep-alive", False),
+        ("GET / HTTP/1.0", ["Connection: keep-alive, close"], "close", True),
+        ("GET / HTTP/1.2", [], None, False),
+    ],
+)
+def test_when_the_connection_ends(address: tuple[str, int], line: str, fields: list[str], said: str | None, ends: bool) -> None:
+    answers, ended = ask(address, 2 * request(line, *fields), 2)
+    assert (len(answers), ended) == (1 if ends else 2, ends)
+    assert [answer.field("connection") for answer in answers] == [said] * len(answers)
+
+
+@pytest.mark.parametrize("coding", ["Content-Length: 3", "Transfer-Encoding: chunked"])
+def test_100_continue_comes_when_the_body_is_waited_for(address: tuple[str, int], coding: str) -> None:
+    body = b"abc" if coding.startswith("Content") else b"3\r\nabc\r\n0\r\n\r\n"
+    with Client(address) as client:
+        client.socket.sendall(GOOD + request("PUT / HTTP/1.1", "Expect: 100-Continue", coding))
+        received = b""
+        while not received.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+            received += client.socket.recv(65536)
+        assert [answer.status for answer in read_answers(received)] == [200, 100]
+        [answer], _ = client.ask(body, 1)
+        assert json.loads(answer.body)["body"] == "abc"
+        # With the body there already, and under 1.0, nobody waits for it.
+        [answer], _ = client.ask(request("PUT / HTTP/1.1", "Expect: 100-continue", coding, body=body), 1)
+        assert json.loads(answer.body)["body"] == "abc"
+        if coding.startswith("Content"):
+            client.socket.sendall(request("PUT / HTTP/1.0", "Expect: 100-continue", coding))
+            [answer], _ = client.ask(body, 1)
+            assert json.loads(answer.body)["body"] == "abc"
+
+
+# --- methods and targets -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_known_methods_go_to_the_work_function(address: tuple[str, int], method: str) -> None:
+    assert asked(address, f"{method} /a HTTP/1.1")["method"] == method
+
+
+def test_head_has_the_fields_of_get(address: tuple[str, int]) -> None:
+    for target in ("/answer?body=abc&X-Y=z", "/answer?status=404", "/answer?status=204", "/answer?status=304", "/answer?status=9", "/health"):
+        answers, _ = ask(address, request(f"HEAD {target} HTTP/1.1") + request(f"GET {target} HTTP/1.1"), 2, ["HEAD"])
+        head, get = answers
+        assert (head.status, head.fields | {"date": []}) == (get.status, get.fields | {"date": []})
+
+
+def test_no_tunnel_is_made(address: tuple[str, int]) -> None:
+    """A 2xx to CONNECT would say that one was."""
+    [answer], _ = ask(address, request("CONNECT x:80 HTTP/1.1"))
+    assert answer.status == 501
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/a?x=1&y=&x=2&z&=w&&x=%41", "/a", [["x", "1"], ["y", ""], ["x", "2"], ["z", ""], ["", "w"], ["x", "A"]]),
+        ("/%61%2Fb%2541", "/a/b%41", []),
+        ("/%C3%A4?%c3%a4=+%2B", "/ä", [["ä", " +"]]),
+        ("/%00?a=%00b", "/\0", [["a", "\0b"]]),
+        ("/%c0%af%ff", "/\udcc0\udcaf\udcff", []),
+        ("/a/../b//c/.?x=/?&y=a=b;c", "/a/../b//c/.", [["x", "/?"], ["y", "a=b;c"]]),
+        ("http://h:1/a%20b?x=1", "/a b", [["x", "1"]]),
+        ("HTTPS://h?x=1", "/", [["x", "1"]]),
+    ],
+)
+def test_a_target_is_decoded_once_and_kept_as_it_came(address: tuple[str, int], target: str, path: str, query: list[list[str]]) -> None:
+    said = asked(address, f"GET {target} HTTP/1.1")
+    assert (said["target"], said["path"], said["query"]) == (target, path, query)
+
+
+def test_the_asterisk(address: tuple[str, int]) -> None:
+    assert asked(address, "OPTIONS * HTTP/1.1")["target"] == "*"
+
+
+def test_values_are_trimmed(address: tuple[str, int]) -> None:
+    said = asked(address, "POST / HTTP/1.1", "A: \t b\tc \t ", "Content-Length:\t3\t", host="Host:\tx ", body=b"abc")
+    assert ["A", "b\tc"] in said["fields"]
+    assert said["body"] == "abc"
+
+
+def test_the_health_check_is_a_path(address: tuple[str, int]) -> None:
+    for target, body in (("/health", b"OK\n"), ("/health?probe=1", b"OK\n"), ("/healthy", None), ("/health/", None), ("/?/health", None)):
+        [answer], _ = ask(address, request(f"GET {target} HTTP/1.1"))
+        assert (answer.body == b"OK\n") == (body is not None)
+
+
+# --- what work functions answer --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["a%0d%0aevil:%201", "a%0aevil:%201", "a%0devil:1", "a%00b", "%7f", "%e2%82%ac"])
+@pytest.mark.parametrize("place", ["X-Y=%s", "reason=%s", "type=%s", "X%s=y"])
+def test_no_line_of_a_clients_gets_out(address: tuple[str, int], place: str, value: str) -> None:
+    [answer], _ = ask(address, request(f"GET /answer?{place % value} HTTP/1.1"))
+    assert answer.status == 500
+    assert "evil" not in answer.fields
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection", "Keep-Alive", "Date"])
+def test_fields_that_are_the_servers_to_set(address: tuple[str, int], name: str) -> None:
+    [answer], _ = ask(address, request(f"GET /answer?{name}=1 HTTP/1.1"))
+    assert answer.status == 500
+
+
+@pytest.mark.parametrize("status", [200, 204, 205, 299, 304, 418, 599, -1, 0, 100, 101, 199, 600, 999, 1000])
+def test_statuses(address: tuple[str, int], status: int) -> None:
+    answers, _ = ask(address, request(f"GET /answer?status={status} HTTP/1.1") + GOOD, 2)
+    assert [answer.status for answer in answers] == [status if 200 <= status <= 599 else 500, 200]
+    assert bool(answers[0].body) == (status not in (204, 205, 304))
+
+
+# --- the demonstration -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "allow"),
+    [
+        *((f"{method} /is_prime HTTP/1.1", 405, "GET, HEAD, POST") for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")),
+        ("OPTIONS * HTTP/1.1", 405, "GET, HEAD, POST"),
+        ("CONNECT x:80 HTTP/1.1", 405, "GET, HEAD, POST"),
+        ("GET /nowhere HTTP/1.1", 404, None),
+        ("POST / HTTP/1.1", 404, None),
+        ("GET /is%5Fprime?possible%5fprime=%37 HTTP/1.1", 200, None),
+        ("GET http://x/is_prime?possible_prime=7 HTTP/1.1", 200, None),
+        ("GET /is_prime?possible_prime=7%00 HTTP/1.1", 400, None),
+    ],
+)
+def test_the_demonstration(demo: tuple[str, int], line: str, status: int, allow: str | None) -> None:
+    [answer], ended = ask(demo, request(line))
+    assert (answer.status, answer.field("allow"), ended) == (status, allow, False)
+    assert (b"requests should look like" in answer.body) == (status != 200)

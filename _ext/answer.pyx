@@ -45,6 +45,8 @@ cdef extern from "string.h" nogil:
 cdef const char* phrase(int status) noexcept nogil:
     if status == 200:
         return "OK"
+    if status == 204:
+        return "No Content"
     if status == 400:
         return "Bad Request"
     if status == 404:
@@ -88,22 +90,26 @@ cdef inline const char* connection_line(const Manner* manner) noexcept nogil:
 
 cdef int answer_plain(Output* to, int status, const char* text, const char* fields, const Manner* manner) noexcept nogil:
     cdef char head[512]
-    cdef size_t size = strlen(text)
+    cdef size_t size = 0 if text == NULL else strlen(text)
+    cdef int failed = 0
     cdef int written = snprintf(
-        head, sizeof(head), "HTTP/1.1 %d %s\r\n%s%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n%s\r\n",
-        status, phrase(status), date_line(unix_us() // 1000000), connection_line(manner), size + 1, fields if fields != NULL else <const char*>"",
+        head, sizeof(head), "HTTP/1.1 %d %s\r\n%s%s%s", status, phrase(status), date_line(unix_us() // 1000000), connection_line(manner),
+        fields if fields != NULL else <const char*>"",
     )
     if written < 0 or <size_t>written >= sizeof(head):
         return MALFORMED
-    if append(to, head, written) != 0:
-        return NO_MEMORY
-    if not manner.head and (append(to, text, size) != 0 or append(to, "\n", 1) != 0):
-        return NO_MEMORY
-    return 0
+    failed |= append(to, head, written)
+    failed |= append(to, manner.server.data, manner.server.size)
+    failed |= append(to, manner.sharing.data, manner.sharing.size)
+    if text != NULL:
+        failed |= append(to, head, snprintf(head, sizeof(head), "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %zu\r\n", size + 1))
+    failed |= append(to, "\r\n", 2)
+    if text != NULL and not manner.head:
+        failed |= append(to, text, size) | append(to, "\n", 1)
+    return NO_MEMORY if failed else 0
 
 
 cdef const char* find_field(const char* at, const char* end, const char* name, size_t size) noexcept nogil:
-    """Where the field stands among the lines, or NULL."""
     cdef const char* line = at
     while line < end:
         if <size_t>(end - line) > size and strncasecmp(line, name, size) == 0 and line[size] == b":":
@@ -113,6 +119,16 @@ cdef const char* find_field(const char* at, const char* end, const char* name, s
             return NULL
         line += 1
     return NULL
+
+
+cdef int append_missing(Output* to, const char* line, const char* end, const Manner* manner) noexcept nogil:
+    """What an answer is to have unless it is among its lines."""
+    cdef int failed = 0
+    if manner.server.size and find_field(line, end, "server", 6) == NULL:
+        failed |= append(to, manner.server.data, manner.server.size)
+    if manner.sharing.size and find_field(line, end, "access-control-allow-origin", 27) == NULL:
+        failed |= append(to, manner.sharing.data, manner.sharing.size)
+    return failed
 
 
 cdef int answer_result(Output* to, Multipart* result, int at, bint ours, const Manner* manner) noexcept nogil:
@@ -133,13 +149,16 @@ cdef int answer_result(Output* to, Multipart* result, int at, bint ours, const M
     line += 1
     status = (data[9] - 48) * 100 + (data[10] - 48) * 10 + (data[11] - 48)
     failed |= append(to, data, line - data)
+    head_end = NULL
+    if not ours or manner.server.size or manner.sharing.size:
+        head_end = <const char*>memmem(data, size, b"\r\n\r\n", 4)
+        head_end = data + size if head_end == NULL else head_end + 4
+        failed |= append_missing(to, line, head_end, manner)
     if ours:
         extra = connection_line(manner)
         failed |= append(to, date_line(unix_us() // 1000000), 37)
         failed |= append(to, extra, strlen(extra))
     else:
-        head_end = <const char*>memmem(data, size, b"\r\n\r\n", 4)
-        head_end = data + size if head_end == NULL else head_end + 4
         if find_field(line, head_end, "date", 4) == NULL:
             failed |= append(to, date_line(unix_us() // 1000000), 37)
         if find_field(line, head_end, "connection", 10) == NULL:

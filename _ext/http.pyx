@@ -8,7 +8,7 @@ nobody can tell any more where the next request would begin.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint16_t, uint32_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memset, strchr
 
 from prime_server._ext.http_body cimport BY_CHUNKS, body_by_length, body_end, body_feed, body_filled, body_open, body_room
 from prime_server._ext.http_head cimport (
@@ -92,6 +92,17 @@ cdef inline int method_of(const char* at, size_t size) noexcept nogil:
     return METHOD_OTHER
 
 
+cdef bint is_listed(const char* names, const char* at, size_t size) noexcept nogil:
+    """Whether the method is one of those that are taken besides."""
+    cdef const char* space
+    while names != NULL and names[0] != 0:
+        space = strchr(names, c" ")
+        if <size_t>(space - names) == size and memcmp(names, at, size) == 0:
+            return True
+        names = space + 1
+    return False
+
+
 cdef inline int read_version(RequestParser* parser, const char* data, size_t size) noexcept nogil:
     """HTTP/D.D CRLF, as far as it has come."""
     cdef Head* head = &parser.head
@@ -110,7 +121,7 @@ cdef inline int read_version(RequestParser* parser, const char* data, size_t siz
         return head_fail(head, 505, "a major version other than 1")
     parser.minor = 0 if at[7] == c"0" else 1  # a later minor version is treated as the highest we know (RFC 9110 section 6.2)
     head.line = start + VERSION_SIZE
-    if parser.method == METHOD_OTHER and not parser.limits.allow & ALLOW_OTHER_METHODS:
+    if parser.method == METHOD_OTHER and not is_listed(parser.limits.methods, data, parser.target_at - 1):
         return head_fail(head, 501, "a method that is not implemented")
     if not is_target(
         data + parser.target_at, parser.target_size, parser.method == METHOD_CONNECT, parser.method == METHOD_OPTIONS,

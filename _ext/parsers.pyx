@@ -10,7 +10,7 @@ from libc.stddef cimport size_t
 from libc.string cimport memchr, memcpy
 
 from prime_server._ext.http cimport (
-    ALLOW_OTHER_METHODS, ALLOW_RAW_TARGETS, COMPLETE, CONTINUE, FAILED, METHOD_OTHER, Limits, request_end, request_feed, request_filled,
+    ALLOW_RAW_TARGETS, COMPLETE, CONTINUE, FAILED, METHOD_OTHER, Limits, request_end, request_feed, request_filled,
     request_idle, request_in_body, request_room, request_start,
 )
 from prime_server._ext.http cimport ParsedRequest as RequestParts
@@ -134,6 +134,7 @@ cdef inline ParsedRequest request_of(const RequestParts* parts):
 cdef class RequestParser:
     cdef RequestState state
     cdef Limits limits
+    cdef bytes methods
     cdef bint asks
 
     def __cinit__(
@@ -143,7 +144,7 @@ cdef class RequestParser:
         Py_ssize_t max_head=32768,
         int max_fields=128,
         Py_ssize_t max_body=33554432,
-        bint other_methods=False,
+        methods=(),
         bint raw_targets=False,
     ):
         request_start(&self.state, &self.limits)
@@ -151,7 +152,9 @@ cdef class RequestParser:
         self.limits.head = limit("max_head", max_head)
         self.limits.fields = <int>limit("max_fields", max_fields)
         self.limits.body = limit("max_body", max_body)
-        self.limits.allow = (ALLOW_OTHER_METHODS if other_methods else 0) | (ALLOW_RAW_TARGETS if raw_targets else 0)
+        self.limits.allow = ALLOW_RAW_TARGETS if raw_targets else 0
+        self.methods = b"".join([name.encode() + b" " for name in methods])
+        self.limits.methods = self.methods
 
     def __dealloc__(self):
         request_end(&self.state)
@@ -297,6 +300,7 @@ cdef class ResponseParser:
         self.limits.fields = <int>limit("max_fields", max_fields)
         self.limits.body = limit("max_body", max_body)
         self.limits.allow = 0
+        self.limits.methods = NULL
         self.expected = deque()
 
     def __dealloc__(self):

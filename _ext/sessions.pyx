@@ -31,12 +31,14 @@ from prime_server._ext.connections cimport (
 )
 from prime_server._ext.clock cimport unix_us
 from prime_server._ext.http cimport (
+    ALLOW_RAW_TARGETS,
     COMPLETE,
     CONTINUE,
     FAILED,
     METHOD_CONNECT,
     METHOD_GET,
     METHOD_HEAD,
+    METHOD_OPTIONS,
     METHOD_OTHER,
     METHOD_PATCH,
     METHOD_POST,
@@ -67,6 +69,7 @@ from prime_server._ext.info cimport (
 from prime_server._ext.libzmq cimport Frame, Message, add, close_all, data_of, frame, share, size_of, start, zmq
 from prime_server._ext.netstring cimport netstring_feed, netstring_idle
 from prime_server._ext.output cimport append, append_message, sent, splice
+from prime_server._ext.policy cimport Policy
 from prime_server._ext.report cimport report_malformed
 
 import secrets
@@ -85,6 +88,7 @@ cdef class Sessions(Asking):
         protocol="http",
         AccessLog log=None,
         health_check=None,
+        Policy policy=None,
         bint retryable=False,
         bint keeps=True,
         double request_timeout=60.0,
@@ -114,10 +118,13 @@ cdef class Sessions(Asking):
             self.protocol = PYTHON
             self.user_protocol = protocol
         self.log = AccessLog(-1) if log is None else log
+        self.policy = Policy() if policy is None else policy
         self.limits.target = max_target
         self.limits.head = max_head
         self.limits.fields = max_fields
         self.limits.body = max_request
+        self.limits.allow = ALLOW_RAW_TARGETS if self.policy.raw_targets else 0
+        self.limits.methods = self.policy.methods.data
         self.netstring_limit = max_request
         if health_check is not None:
             self.health_check_path = health_check.encode()
@@ -299,7 +306,7 @@ cdef class Sessions(Asking):
         cdef Pending* pending = self.new_pending(connection)
         cdef Multipart payload
         cdef Manner manner
-        cdef const char* text
+        cdef const char* head
         start(&payload)
         memcpy(add(&payload), &parsed.payload, sizeof(Message))
         if pending == NULL:
@@ -319,25 +326,36 @@ cdef class Sessions(Asking):
             pending.keep_alive = False
         if not pending.keep_alive:
             connection.ending = True  # whatever comes behind was not to be asked on this connection
+        head = data_of(frame(&payload, 0))
+        if self.policy.shares:
+            pending.origin = self.policy.origin_of(head, parsed.head_size)
+            if parsed.method == METHOD_OPTIONS and self.policy.is_preflight(head, parsed.head_size):
+                self.preflights += 1
+                manner = self.manner_of(pending)
+                manner.sharing = self.policy.preflights[pending.origin]
+                self.answer(pending, 204, NULL, &manner, now)
+                close_all(&payload)
+                return
         if (
             self.health_size
             and (parsed.method == METHOD_GET or parsed.method == METHOD_HEAD)
-            and self.is_health_check(data_of(frame(&payload, 0)) + parsed.target_at, parsed.target_size)
+            and self.is_health_check(head + parsed.target_at, parsed.target_size)
         ):
             self.health_checks += 1
-            close_all(&payload)
-            manner.old = pending.flags & FLAG_OLD != 0
-            manner.head = pending.flags & FLAG_HEAD != 0
             if self.draining:
                 self.health_seen_failing = True
-            manner.close = not pending.keep_alive
-            text = "draining" if self.draining else "OK"
-            pending.code = 503 if self.draining else 200
-            if answer_plain(self.output_of(pending), pending.code, text, NULL, &manner) != 0:
-                connection.broken = True
-            self.complete(pending, now)
+            manner = self.manner_of(pending)
+            self.answer(pending, 503 if self.draining else 200, "draining" if self.draining else "OK", &manner, now)
+            close_all(&payload)
             return
         self.submit(connection, pending, &payload, now)
+
+    cdef void answer(self, Pending* pending, int code, const char* text, const Manner* manner, int64_t now) noexcept nogil:
+        """Answers a request that no worker is asked."""
+        pending.code = code
+        if answer_plain(self.output_of(pending), code, text, NULL, manner) != 0:
+            pending.connection.broken = True
+        self.complete(pending, now)
 
     cdef bint is_health_check(self, const char* target, size_t size) noexcept nogil:
         """Whether the path is the health check's, whatever the query."""
@@ -453,6 +471,15 @@ cdef class Sessions(Asking):
             pending.keep_alive = False
         return pending.keep_alive
 
+    cdef Manner manner_of(self, Pending* pending) noexcept nogil:
+        cdef Manner manner
+        manner.old = pending.flags & FLAG_OLD != 0
+        manner.head = pending.flags & FLAG_HEAD != 0
+        manner.close = not self.keep_alive_of(pending)
+        manner.server = self.policy.server
+        manner.sharing = self.policy.fields[pending.origin]
+        return manner
+
     cdef void refuse(self, Connection* connection, Pending* pending, int status, const char* reason, int retry_after, int64_t now) noexcept nogil:
         """Answers a request, whose worker's result is not waited for any more, with an error."""
         cdef Manner manner
@@ -472,9 +499,7 @@ cdef class Sessions(Asking):
             status = 502
         pending.code = status
         if self.protocol == HTTP:
-            manner.old = pending.flags & FLAG_OLD != 0
-            manner.head = pending.flags & FLAG_HEAD != 0
-            manner.close = not self.keep_alive_of(pending)
+            manner = self.manner_of(pending)
             fields[0] = 0
             if retry_after > 0:
                 snprintf(fields, sizeof(fields), "Retry-After: %d\r\n", retry_after)
@@ -597,9 +622,7 @@ cdef class Sessions(Asking):
         if parts.size < 2 and not info.flags & (FLAG_MORE | FLAG_BROKEN) and pending.sequence == 0:
             code = MALFORMED
         elif pending.sequence == 0 and self.protocol == HTTP and not info.flags & FLAG_BROKEN:
-            manner.old = pending.flags & FLAG_OLD != 0
-            manner.head = pending.flags & FLAG_HEAD != 0
-            manner.close = not self.keep_alive_of(pending)
+            manner = self.manner_of(pending)
             code = answer_result(output, parts, 1, info.flags & FLAG_RESULT != 0, &manner)
         else:
             for index in range(1, parts.size):
@@ -708,6 +731,7 @@ cdef class Sessions(Asking):
             "requests_repeated": self.repeated,
             "clients_gone": self.clients_gone,
             "health_checks": self.health_checks,
+            "preflights": self.preflights,
             "bytes_received": self.bytes_in,
             "bytes_sent": self.bytes_out,
             "log_lines_dropped": self.log.dropped,

@@ -10,6 +10,7 @@ from prime_server._ext.primality import is_prime, is_probable_prime
 from prime_server._ext.request import Request
 from prime_server._ext.response import Response
 from prime_server.client import Client
+from prime_server.cors import Cors
 from prime_server.errors import Interrupted, PrimeServerError, ProtocolError
 from prime_server.hub import Hub, Stage
 from prime_server.limits import Limits
@@ -22,6 +23,7 @@ from prime_server.worker import Worker
 
 __all__ = [
     "Client",
+    "Cors",
     "Forward",
     "Frame",
     "Hub",

@@ -1,5 +1,6 @@
 """The routing side: a hub hosts a server, the proxies of its stages, or both, in one loop."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,12 +13,16 @@ from prime_server._ext.access_log import AccessLog
 from prime_server._ext.balancer import Balancer
 from prime_server._ext.edge import Edge
 from prime_server._ext.hub import Hub as Loop
+from prime_server._ext.policy import Policy
 from prime_server._ext.sessions import Sessions
+from prime_server.cors import Cors, is_token
 from prime_server.endpoints import HEARTBEAT_MS, WORKER_HEARTBEAT_MS, name_of, zmq_socket
 from prime_server.endpoints import listen as listen_on
 from prime_server.limits import Limits
 
-__all__ = ["Hub", "Log", "Stage", "worker_counts"]
+__all__ = ["Hub", "Log", "Stage", "check_server_header", "worker_counts"]
+
+_LONGEST_METHOD = 32  # of the parser
 
 Log = int | str | Path | IO[Any] | None
 
@@ -41,7 +46,9 @@ class Hub:
 
     A server without stages beside it connects to a `proxy` elsewhere. `Server` and `Proxy` are the two halves. `protocol` is "http", "netstring" or
     an object of a class of one's own (see `Server`); `log` is a path, a file, a descriptor or "-" for standard output; a request for the path
-    `health_check` is answered by the server itself, 200 while it serves and 503 once it drains.
+    `health_check` is answered by the server itself, 200 while it serves and 503 once it drains. `cors` says which pages of other origins may use it,
+    `methods` which methods it takes besides those of RFC 9110 and PATCH, `server_header` what its answers' Server field says; with `raw_targets` it
+    takes the bytes ``[ ] { } | ^ ` `` in targets, which browsers send as they are although RFC 3986 has them encoded.
 
     When a worker or a proxy dies, what it had is done again where the request is idempotent by its method (RFC 9110, section 9.2.2): any may be
     repeated if the server is `retryable`. A job is given to at most `max_attempts` workers that die while they run it. Where the pipeline is `whole`,
@@ -64,6 +71,10 @@ class Hub:
         limits: Limits | None = None,
         log: Log = None,
         health_check: str | None = None,
+        cors: Cors | None = None,
+        methods: Sequence[str] = (),
+        server_header: str | None = None,
+        raw_targets: bool = False,
         retryable: bool = False,
         whole: bool = False,
         max_attempts: int = 3,
@@ -81,7 +92,8 @@ class Hub:
             if listen is not None:
                 if loopback is None or interrupt is None:
                     raise ValueError("a server needs a loopback and an interrupt endpoint")
-                sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check, retryable, not whole)
+                policy = _policy(cors, methods, server_header, raw_targets)
+                sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check, policy, retryable, not whole)
                 self._listener = listen_on(listen)
                 self._endpoint = name_of(self._listener)
                 edge = Edge(sessions, self._listener, max_connections=(limits or Limits()).max_connections)
@@ -182,16 +194,44 @@ class Hub:
         self.close()
 
 
-def _sessions(protocol: Any, limits: Limits, log: AccessLog, health_check: str | None, retryable: bool, keeps: bool) -> Sessions:
+def check_server_header(text: str) -> None:
+    """Raises `ValueError` for what can't be the value of a Server field."""
+    if not re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", text):
+        raise ValueError(f"a Server field is a line of ASCII text such as 'example/1.0', not {text!r}")
+
+
+def _policy(cors: Cors | None, methods: Sequence[str], server_header: str | None, raw_targets: bool) -> Policy:
+    if isinstance(methods, str):
+        raise TypeError(f"methods are a sequence of names, such as [{methods!r}]")
+    for method in methods:
+        if not is_token(method) or len(method) > _LONGEST_METHOD:
+            raise ValueError(f"a method is a name of at most {_LONGEST_METHOD} letters and digits such as PURGE, not {method!r}")
+    if server_header is not None:
+        check_server_header(server_header)
+    return Policy(
+        server=b"" if server_header is None else f"Server: {server_header}\r\n".encode(),
+        methods=[method.encode() for method in methods],
+        raw_targets=raw_targets,
+        origins=cors.allowed() if cors else (),
+        fields=cors.fields() if cors else (),
+        preflights=cors.preflights(methods) if cors else (),
+    )
+
+
+def _sessions(
+    protocol: Any, limits: Limits, log: AccessLog, health_check: str | None, policy: Policy, retryable: bool, keeps: bool
+) -> Sessions:
     if isinstance(protocol, str) and protocol not in ("http", "netstring"):
         raise ValueError(f'protocol is "http", "netstring" or an object of your own class, not {protocol!r}')
     for name in () if isinstance(protocol, str) else ("feed", "serialize", "reject", "timeout", "keep_alive"):
         if not callable(getattr(protocol, name, None)):
             raise TypeError(f"a protocol has the method {name}(); {type(protocol).__name__} has none")
+    if policy.shares and protocol != "http":
+        raise ValueError("cors is for HTTP alone, not for another protocol")
     if health_check is not None and not health_check.startswith("/"):
         raise ValueError(f"health_check is a path such as /health, not {health_check!r}")
     options = {name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name != "max_connections"}
-    return Sessions(protocol=protocol, log=log, health_check=health_check, retryable=retryable, keeps=keeps, **options)
+    return Sessions(protocol=protocol, log=log, health_check=health_check, policy=policy, retryable=retryable, keeps=keeps, **options)
 
 
 def worker_counts(stages: Sequence[Any], workers: int | Sequence[int]) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import zmq
 
 from prime_server._ext.lifecycle import quiesce
+from prime_server.cors import Cors
 from prime_server.hub import Hub, Log, Stage, worker_counts
 from prime_server.limits import Limits
 from prime_server.worker import Worker
@@ -24,7 +25,7 @@ class Threads:
     """A server at `listen` and a pipeline of `stages` behind it, all in this process.
 
     `stages` are the work functions in order, plain or native; `workers` is the number of threads of each, or one number for all. Listens once made
-    (`endpoint` tells where), works inside `with`: either on a thread of its own, or in this one while `serve()` runs.
+    (`endpoint` tells where), works inside `with`: either on a thread of its own, or in this one while `serve()` runs. The options are those of `Hub`.
     """
 
     def __init__(
@@ -37,6 +38,10 @@ class Threads:
         limits: Limits | None = None,
         log: Log = None,
         health_check: str | None = None,
+        cors: Cors | None = None,
+        methods: Sequence[str] = (),
+        server_header: str | None = None,
+        raw_targets: bool = False,
         protocol: Any = "http",
         window: int = 64,
         retryable: bool = False,
@@ -60,6 +65,10 @@ class Threads:
                 limits=limits,
                 log=log,
                 health_check=health_check,
+                cors=cors,
+                methods=methods,
+                server_header=server_header,
+                raw_targets=raw_targets,
                 retryable=retryable,
                 whole=True,
                 max_attempts=max_attempts,

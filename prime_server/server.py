@@ -1,9 +1,11 @@
 """The part that web clients talk to, when its first proxy is elsewhere."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
 
+from prime_server.cors import Cors
 from prime_server.hub import Hub, Log
 from prime_server.limits import Limits
 
@@ -19,7 +21,8 @@ class Server(Hub):
 
     When a worker or proxy dies, what it had is done again where the request is idempotent by its method, and any if the server is `retryable`.
 
-    `protocol` is "http", "netstring" or an object with these methods, called under the GIL on the server's thread:
+    The other options are those of `Hub`. `protocol` is "http", "netstring" or an object with these methods, called under the GIL on the server's
+    thread:
 
     * `feed(connection, data: bytes) -> iterable of requests`: what `data` completes; `connection` is an object that lives as long as the
       connection and takes any attributes. Raises `ProtocolError` for what can't be read: its client gets `reject(error)` and is disconnected.
@@ -41,6 +44,10 @@ class Server(Hub):
         limits: Limits | None = None,
         log: Log = None,
         health_check: str | None = None,
+        cors: Cors | None = None,
+        methods: Sequence[str] = (),
+        server_header: str | None = None,
+        raw_targets: bool = False,
         retryable: bool = False,
     ) -> None:
         super().__init__(
@@ -53,6 +60,10 @@ class Server(Hub):
             limits=limits,
             log=log,
             health_check=health_check,
+            cors=cors,
+            methods=methods,
+            server_header=server_header,
+            raw_targets=raw_targets,
             retryable=retryable,
         )
 

@@ -28,6 +28,7 @@ import zmq
 from prime_server._ext.lifecycle import draining, quiesce
 from prime_server._ext.worker import OVERDUE
 from prime_server.application import ApplicationError
+from prime_server.cors import Cors
 from prime_server.hub import Hub, Log, Stage, worker_counts
 from prime_server.limits import Limits
 from prime_server.run import EXIT_AFTER
@@ -111,7 +112,8 @@ class Processes:
     """A server at `listen` and a pipeline behind it whose `stages` are applications (`module:function`), each in worker processes of its own.
 
     `workers` is the number of processes of each stage, or one number for all. As a context manager it serves on a thread of its own; `endpoint` tells
-    where. Entering waits until every process has loaded its application, and raises `ApplicationError` where one can't be.
+    where. Entering waits until every process has loaded its application, and raises `ApplicationError` where one can't be. The options of the server
+    are those of `Hub`.
 
     The job of a process that dies goes to another one where the request is idempotent by its method, or any if they are `retryable`; to at most
     `max_attempts` that die while they run it, and to no third one if it is what they die of. Its client gets 502 or 500 then.
@@ -130,6 +132,10 @@ class Processes:
         limits: Limits | None = None,
         log: Log = None,
         health_check: str | None = None,
+        cors: Cors | None = None,
+        methods: Sequence[str] = (),
+        server_header: str | None = None,
+        raw_targets: bool = False,
         window: int = 64,
         grace_seconds: float = 2.0,
         retryable: bool = False,
@@ -164,6 +170,10 @@ class Processes:
                 limits=limits,
                 log=log,
                 health_check=health_check,
+                cors=cors,
+                methods=methods,
+                server_header=server_header,
+                raw_targets=raw_targets,
                 retryable=retryable,
                 whole=True,
                 max_attempts=max_attempts,

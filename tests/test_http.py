@@ -196,10 +196,11 @@ def test_targets_as_browsers_send_them(target):
 
 
 def test_other_methods():
-    assert outcome(request(b"BREW /pot HTTP/1.1"), other_methods=True) == ([("BREW", b"/pot", "1.1", True, b"")], None)
-    assert outcome(request(b"get / HTTP/1.1"), other_methods=True) == ([("get", b"/", "1.1", True, b"")], None)
-    assert status_of(request(b"BREW * HTTP/1.1"), other_methods=True) == 400
-    assert status_of(request(b"A" * 33 + b" / HTTP/1.1"), other_methods=True) == 501
+    assert outcome(request(b"BREW /pot HTTP/1.1"), methods=["PURGE", "BREW"]) == ([("BREW", b"/pot", "1.1", True, b"")], None)
+    assert outcome(request(b"get / HTTP/1.1"), methods=["get"]) == ([("get", b"/", "1.1", True, b"")], None)
+    assert status_of(request(b"BREW * HTTP/1.1"), methods=["BREW"]) == 400
+    for other in (b"BRE", b"BREWS", b"EW", b"brew", b"BREW-GET", b"A" * 33):
+        assert status_of(request(other + b" / HTTP/1.1"), methods=["BREW", "GET", "A" * 33]) == 501
 
 
 def test_the_preface_of_http_2():

@@ -1,98 +1,15 @@
 """What a client sees of a whole server, over a socket: who is answered with what, when the connection ends, and that each answer is in form."""
 
 import json
-import re
-import select
-import socket
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from conftest import PATIENCE
+from asking import Client, address_of, ask, read_answers, request
 
 from prime_server import Response
 from prime_server.primes import work as primes
 from prime_server.run import Threads
-
-DATE = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT"
-
-
-class Answer(NamedTuple):
-    status: int
-    fields: dict[str, list[str]]
-    body: bytes
-
-    def field(self, name: str) -> str | None:
-        """The value of a field that comes once at most."""
-        values = self.fields.get(name, [])
-        assert len(values) <= 1, values
-        return values[0] if values else None
-
-
-def read_answers(data: bytes, methods: Sequence[str] = ()) -> list[Answer]:
-    """The answers to requests of these methods (GET where there are no more), each checked for what every answer must have."""
-    answers: list[Answer] = []
-    final = 0
-    while data:
-        head, end, data = data.partition(b"\r\n\r\n")
-        assert end, f"cut short: {head!r}"
-        line, *lines = head.decode("latin-1").split("\r\n")
-        match = re.fullmatch(r"HTTP/1\.1 (\d{3}) [ -~]+", line)
-        assert match, line
-        status = int(match[1])
-        fields: dict[str, list[str]] = {}
-        for name, _, value in (line.partition(":") for line in lines):
-            fields.setdefault(name.lower(), []).append(value.strip())
-        answer = Answer(status, fields, b"")
-        if status >= 200:
-            method = methods[final] if final < len(methods) else "GET"
-            final += 1
-            assert re.fullmatch(DATE, answer.field("date") or ""), head
-            if status == 204:
-                assert answer.field("content-length") is None
-            if method != "HEAD" and status not in (204, 304):
-                length = int(answer.field("content-length") or "none")
-                answer = answer._replace(body=data[:length])
-                assert len(answer.body) == length
-                data = data[length:]
-        answers.append(answer)
-    return answers
-
-
-class Client:
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=PATIENCE)
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.socket.close()
-
-    def ends(self) -> bool:
-        """Whether the server has closed, which it does right behind its last answer."""
-        readable, _, _ = select.select([self.socket], [], [], 0)
-        return bool(readable) and self.socket.recv(1) == b""
-
-    def ask(self, data: bytes, count: int, methods: Sequence[str] = ()) -> tuple[list[Answer], bool]:
-        """Sends all in one write. The first `count` final answers, and whether the connection ends with them."""
-        self.socket.sendall(data)
-        received = b""
-        while True:
-            try:
-                piece = self.socket.recv(65536)
-            except ConnectionResetError:  # closed with bytes of ours unread
-                piece = b""
-            received += piece
-            if not piece:
-                return read_answers(received, methods), True
-            try:
-                answers = read_answers(received, methods)
-            except (AssertionError, ValueError):
-                continue  # not all is there
-            said = [answer for answer in answers if answer.status >= 200]
-            if len(said) >= count and "close" not in (said[-1].field("connection") or "").lower():
-                return answers, False
 
 
 def echo(job: Any) -> Response:
@@ -117,23 +34,14 @@ def echo(job: Any) -> Response:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
-    with Threads("tcp://127.0.0.1:0", [echo], 2, health_check="/health") as server:
-        yield "127.0.0.1", int(server.endpoint.rsplit(":", 1)[1])
+    with Threads("tcp://127.0.0.1:0", [echo], 2, health_check="/health", drain_seconds=0) as server:
+        yield address_of(server)
 
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[tuple[str, int]]:
     with Threads("tcp://127.0.0.1:0", [primes], 1) as server:
-        yield "127.0.0.1", int(server.endpoint.rsplit(":", 1)[1])
-
-
-def request(line: str = "GET / HTTP/1.1", *fields: str, host: str | None = "Host: x", body: bytes = b"") -> bytes:
-    return "\r\n".join([line, *([] if host is None else [host]), *fields, "", ""]).encode("latin-1") + body
-
-
-def ask(address: tuple[str, int], data: bytes, count: int = 1, methods: Sequence[str] = ()) -> tuple[list[Answer], bool]:
-    with Client(address) as client:
-        return client.ask(data, count, methods)
+        yield address_of(server)
 
 
 def asked(address: tuple[str, int], *arguments: str, **options: Any) -> dict[str, Any]:

@@ -34,6 +34,7 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     uint16_t bits
     uint16_t flags
     uint32_t sequence          # of the next message of its response
+    int origin                 # the policy's number of the client's origin
     bint keep_alive
     bint tunnel                # CONNECT
     bint numbered              # it has an id: it is logged

@@ -4,7 +4,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint16_t
 
 from prime_server._ext.http_body cimport Body
-from prime_server._ext.http_head cimport ALLOW_OTHER_METHODS, ALLOW_RAW_TARGETS, COMPLETE, CONTINUE, FAILED, MORE, Head, Limits
+from prime_server._ext.http_head cimport ALLOW_RAW_TARGETS, COMPLETE, CONTINUE, FAILED, MORE, Head, Limits
 from prime_server._ext.libzmq cimport Message
 
 cdef enum:

@@ -11,8 +11,7 @@ cdef enum:
 
 cdef enum:
     # Limits.allow: what is refused unless it is asked for
-    ALLOW_OTHER_METHODS = 1  # tokens that are no method of RFC 9110 or RFC 5789: METHOD_OTHER instead of 501
-    ALLOW_RAW_TARGETS = 2    # the bytes [ ] { } | ^ ` in path and query, which browsers send as they are and RFC 3986 wants encoded
+    ALLOW_RAW_TARGETS = 1    # the bytes [ ] { } | ^ ` in path and query, which browsers send as they are and RFC 3986 wants encoded
 
 cdef struct Limits:        # all in bytes but `fields`; what is over it is refused while it comes in
     size_t target          # 414
@@ -20,6 +19,7 @@ cdef struct Limits:        # all in bytes but `fields`; what is over it is refus
     int fields             # number of header fields, 431
     size_t body            # 413
     int allow              # ALLOW_ flags
+    const char* methods    # not owned: names that are METHOD_OTHER instead of 501, each with a space behind it; NULL: none
 
 cdef enum:
     # Head.flags: what the fields have said

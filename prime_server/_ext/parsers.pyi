@@ -10,6 +10,8 @@ refuse stops there: what was complete before them is given back first, `error` t
 400
 """
 
+from collections.abc import Iterable
+
 from typing_extensions import Buffer
 
 from prime_server._ext.libzmq import Frame
@@ -53,7 +55,7 @@ class RequestParser:
 
     What is over a limit is refused while it comes in: `max_target` bytes of request target (414), `max_head` bytes of
     request line and header fields and `max_fields` of these (431; also the trailers of a chunked body, and its chunk extensions, 413), `max_body`
-    bytes of body (413). `other_methods` takes methods that RFC 9110 and RFC 5789 don't know, which are else a 501; `raw_targets` takes the bytes
+    bytes of body (413). `methods` are taken though RFC 9110 and RFC 5789 don't know them: others are a 501; `raw_targets` takes the bytes
     ``[ ] { } | ^ ` `` in targets, which browsers send as they are although RFC 3986 has them encoded. Raises `ValueError` for a
     negative limit.
     """
@@ -65,7 +67,7 @@ class RequestParser:
         max_head: int = 32768,
         max_fields: int = 128,
         max_body: int = 33554432,
-        other_methods: bool = False,
+        methods: Iterable[str] = (),
         raw_targets: bool = False,
     ) -> None: ...
     def feed(self, data: Buffer, /) -> list[ParsedRequest]:

@@ -4,16 +4,19 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from prime_server._ext.access_log cimport AccessLog
+from prime_server._ext.answer cimport Manner
 from prime_server._ext.asking cimport Asking
 from prime_server._ext.connections cimport Connection, Pending
 from prime_server._ext.libzmq cimport Multipart
 from prime_server._ext.output cimport Output
+from prime_server._ext.policy cimport Policy
 
 cdef class Sessions(Asking):
     cdef readonly uint64_t life
     cdef uint32_t next_id
     cdef object user_protocol
     cdef AccessLog log
+    cdef Policy policy
     cdef bytes health_check_path
     cdef const char* health_path   # borrowed from it
     cdef size_t health_size
@@ -25,7 +28,7 @@ cdef class Sessions(Asking):
     cdef size_t max_in_flight      # in all
     cdef size_t max_payload        # bytes of requests in flight in all
     # counters
-    cdef uint64_t requests, answered, refused, late, malformed, timeouts, clients_gone, overloads, health_checks, bytes_in, bytes_out
+    cdef uint64_t requests, answered, refused, late, malformed, timeouts, clients_gone, overloads, health_checks, preflights, bytes_in, bytes_out
 
     # Bytes have come.
     cdef void received(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil
@@ -56,4 +59,6 @@ cdef class Sessions(Asking):
     cdef void advance(self, Connection* connection, int64_t now) noexcept nogil
     cdef int answer_user(self, Output* output, int status, const char* reason) noexcept nogil
     cdef reject_user(self, Connection* connection, error, int64_t now)
+    cdef void answer(self, Pending* pending, int code, const char* text, const Manner* manner, int64_t now) noexcept nogil
+    cdef Manner manner_of(self, Pending* pending) noexcept nogil
     cdef bint keep_alive_of(self, Pending* pending) noexcept nogil

@@ -3,6 +3,7 @@
 from typing import Any
 
 from prime_server._ext.access_log import AccessLog
+from prime_server._ext.policy import Policy
 
 class Sessions:
     """What the connections of one server have asked and are owed. It knows no socket: it is told of bytes, results and time (µs of any clock
@@ -19,6 +20,7 @@ class Sessions:
         protocol: Any = "http",
         log: AccessLog | None = None,
         health_check: str | None = None,
+        policy: Policy | None = None,
         retryable: bool = False,
         keeps: bool = True,
         request_timeout: float = 60.0,

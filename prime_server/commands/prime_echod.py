@@ -2,7 +2,7 @@
 
 import click
 
-from prime_server.commands import cli
+from prime_server.commands import cli, edge
 from prime_server.echo import echo
 from prime_server.limits import Limits
 from prime_server.run import run_threads
@@ -20,6 +20,7 @@ Examples:
 @cli.listen_argument
 @cli.workers_argument(default=1)
 @cli.drain_argument
+@edge.options
 @cli.serving_options()
 def command(listen: str, workers: int, drain_seconds: float, timeout: float, max_request: int, log: str) -> None:
     """Answer every HTTP request on LISTEN with its body, or with its target where it has none.
@@ -35,6 +36,7 @@ def command(listen: str, workers: int, drain_seconds: float, timeout: float, max
         limits=Limits(request_timeout=timeout, max_request=max_request),
         log=cli.log_of(log),
         on_ready=cli.say_ready("/echo"),
+        **edge.options_of(),
     )
 
 

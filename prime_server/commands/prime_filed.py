@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from prime_server.commands import cli
+from prime_server.commands import cli, edge
 from prime_server.files import Files
 from prime_server.limits import Limits
 from prime_server.run import run_threads
@@ -33,6 +33,7 @@ Examples:
 @click.option(
     "--workers", metavar="NUMBER", default="2", show_default=True, callback=cli.read_by(cli.read_workers), help="Number of worker threads."
 )
+@edge.options
 @cli.serving_options()
 def command(
     listen: str, root: Path, drain_seconds: float, health_check: str | None, workers: int, timeout: float, max_request: int, log: str
@@ -51,6 +52,7 @@ def command(
         limits=Limits(request_timeout=timeout, max_request=max_request),
         log=cli.log_of(log),
         on_ready=cli.say_ready("/"),
+        **edge.options_of(),
     )
 
 

@@ -4,7 +4,7 @@ import click
 import zmq
 
 from prime_server._ext.lifecycle import quiesce
-from prime_server.commands import cli
+from prime_server.commands import cli, edge
 from prime_server.limits import Limits
 from prime_server.run import EXIT_AFTER
 from prime_server.server import Server
@@ -33,6 +33,7 @@ Examples:
     help="What clients speak: http or netstring.",
 )  # fmt: skip
 @cli.retryable_option("Any request")
+@edge.options
 @click.version_option(package_name="prime-server")
 def command(
     listen: str,
@@ -69,6 +70,7 @@ def command(
             log=cli.log_of(log),
             health_check=health_check,
             retryable=retryable,
+            **edge.options_of(),
         ) as server:
             quiesce(drain_seconds, exit_after=EXIT_AFTER)
             cli.say_ready("/")(server.endpoint)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from prime_server.application import ApplicationError
-from prime_server.commands import cli
+from prime_server.commands import cli, edge
 from prime_server.limits import Limits
 from prime_server.supervisor import run_processes
 
@@ -75,6 +75,7 @@ Examples:
 )  # fmt: skip
 @cli.attempts_option
 @cli.retryable_option("Any request")
+@edge.options
 @cli.serving_options(log="none")
 def run(
     applications: tuple[str, ...],
@@ -99,7 +100,7 @@ def run(
     """
     if len(workers) not in (1, len(applications)):
         raise click.BadParameter(f"{len(applications)} stages take 1 or {len(applications)} numbers, not {len(workers)}", param_hint="'--workers'")
-    options: dict[str, Any] = {"limits": Limits(request_timeout=timeout, max_request=max_request), "log": cli.log_of(log)}
+    options: dict[str, Any] = {"limits": Limits(request_timeout=timeout, max_request=max_request), "log": cli.log_of(log), **edge.options_of()}
     try:
         run_processes(
             listen,

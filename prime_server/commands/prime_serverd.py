@@ -11,7 +11,7 @@ import click
 from tqdm import tqdm
 
 from prime_server.client import Client
-from prime_server.commands import cli
+from prime_server.commands import cli, edge
 from prime_server.limits import Limits
 from prime_server.primes import compute, parse
 from prime_server.run import Threads, run_threads
@@ -61,6 +61,7 @@ Examples:
 @cli.workers_argument(default=os.cpu_count() or 1)
 @cli.drain_argument
 @cli.health_argument
+@edge.options
 @cli.serving_options(log=None)
 def command(
     target: str | range, workers: int, drain_seconds: float, health_check: str | None, timeout: float, max_request: int, log: str | None
@@ -85,6 +86,7 @@ def command(
             limits=limits,
             log=cli.log_of(log or "-"),
             on_ready=cli.say_ready("/is_prime?possible_prime=32416190071"),
+            **edge.options_of(),
         )
     else:
         # One client of whom all is known: the more it may have in flight, the fewer are the wake-ups.

@@ -31,7 +31,8 @@ worker alone. If that one dies too, it is known what of, and nobody else is to d
 from libc.string cimport memcmp
 
 from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, life_over, peer_gone, take_greeting, tell_over
-from prime_server._ext.info cimport FLAG_CANCEL, FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, Info, key_of, read_info, read_report, report_key
+from prime_server._ext.info cimport FLAG_CANCEL, FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, WORKER_STREAMS, Info, key_of, read_info, read_report
+from prime_server._ext.info cimport report_key
 from prime_server._ext.jobs cimport HELD, JobList, QUEUED, REFUSED, append, decline, dequeue, drop_payload, earliest, free_all, job_enter, job_free
 from prime_server._ext.jobs cimport job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start, queued, reconsider, requeue
 from prime_server._ext.jobs cimport settle, unlink
@@ -322,6 +323,11 @@ cdef class Balancer:
             and not report.flags & WORKER_IDLE
             and job_held(&self.jobs, report.running_life, report.running_key, worker) == NULL
         )
+        if report.flags & WORKER_STREAMS:
+            job = job_held(&self.jobs, report.running_life, report.running_key, worker)
+            if job != NULL:
+                job.begun = True
+                job.repeatable = False  # the client has got a part of it
         if report.busy >= LONG_US or report.service >= LONG_US:
             self.long_at = now
         if report.finished:
@@ -358,9 +364,12 @@ cdef class Balancer:
         self.held -= 1
 
     cdef void finish(self, Job* job, Worker* worker, int64_t now) noexcept nogil:
+        cdef int64_t took
         if not job.cancelled:
             self.count.finished += 1
-        self.turnaround = now - job.given if self.turnaround < 0 else self.turnaround + (now - job.given - self.turnaround) / 8
+        if not job.begun:          # how long it took was up to its reader
+            took = now - job.given
+            self.turnaround = took if self.turnaround < 0 else self.turnaround + (took - self.turnaround) / 8
         worker.progress = now
         self.let_go(job, worker)
         job_leave(&self.jobs, job)

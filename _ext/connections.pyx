@@ -7,6 +7,11 @@ straight to the connection's output, any other is held until its turn. Answers o
 What a request's key names is answered once: with the answer the pending leaves the table, and what comes later finds nothing. When the client
 leaves, its pendings leave the table with an interrupt each.
 
+A response may come in parts. Its pending leaves the list by arrival with the first of them, as it has no deadline from then on, and its worker may
+send only so much more than what the reader has taken: `grant` says how much, as a sum over all, so that a word that is lost is made good by the next.
+
+A connection that has been closed is freed at the end of the round (`free_ended`): whoever is in the middle of something may still name it.
+
 Every kind of waiting has one length of time, so that the list of those that wait is sorted by itself and only its head is looked at.
 """
 
@@ -15,6 +20,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
 from prime_server._ext.http cimport request_end, request_idle, request_in_body, request_start
+from prime_server._ext.info cimport STREAM_WINDOW
 from prime_server._ext.libzmq cimport close_all
 from prime_server._ext.netstring cimport netstring_end, netstring_idle, netstring_start
 from prime_server._ext.output cimport clear, output_start
@@ -23,6 +29,7 @@ cdef enum:
     SPARE_PENDINGS = 4096
     TABLE_SIZE = 1024          # at first
     INTERRUPTS = 64            # at first
+    CREDIT_STEP = STREAM_WINDOW // 4  # bytes that are worth a message
 
 
 cdef class Connections:
@@ -31,19 +38,23 @@ cdef class Connections:
         self.table = <Pending**>calloc(self.table_size, sizeof(Pending*))
         self.interrupts_room = INTERRUPTS
         self.interrupts = <uint64_t*>malloc(self.interrupts_room * sizeof(uint64_t))
-        if self.table == NULL or self.interrupts == NULL:
+        self.credits_room = INTERRUPTS
+        self.credits = <Credit*>malloc(self.credits_room * sizeof(Credit))
+        if self.table == NULL or self.interrupts == NULL or self.credits == NULL:
             raise MemoryError()
 
     def __dealloc__(self):
         cdef Pending* next
         while self.all != NULL:
             self.closed(self.all)
+        self.free_ended()
         while self.spare != NULL:
             next = self.spare.next
             free(self.spare)
             self.spare = next
         free(self.table)
         free(self.interrupts)
+        free(self.credits)
 
     cdef Connection* open(self, int64_t now) noexcept nogil:
         cdef Connection* connection = <Connection*>calloc(1, sizeof(Connection))
@@ -97,7 +108,24 @@ cdef class Connections:
             with gil:
                 Py_XDECREF(<PyObject*>connection.state)
         free(connection.stash)
-        free(connection)
+        connection.stash = NULL
+        connection.stash_size = 0
+        # Whoever still names it finds nothing to do.
+        connection.state = NULL
+        connection.descriptor = -1
+        connection.broken = True
+        connection.ending = True
+        connection.gone = True
+        connection.dirty = True
+        connection.next = self.ended
+        self.ended = connection
+
+    cdef void free_ended(self) noexcept nogil:
+        cdef Connection* next
+        while self.ended != NULL:
+            next = self.ended.next
+            free(self.ended)
+            self.ended = next
 
     cdef void touch(self, Connection* connection) noexcept nogil:
         if connection.dirty:
@@ -230,13 +258,19 @@ cdef class Connections:
     cdef int grow_table(self) noexcept nogil:
         cdef size_t size = self.table_size * 2
         cdef Pending** table = <Pending**>calloc(size, sizeof(Pending*))
-        cdef Pending* pending = self.oldest
+        cdef Pending* pending
+        cdef Pending* lists[2]
+        cdef int index
         if table == NULL:
             return -1
-        while pending != NULL:
-            pending.bucket = table[pending.id & (size - 1)]
-            table[pending.id & (size - 1)] = pending
-            pending = pending.newer
+        lists[0] = self.oldest
+        lists[1] = self.streams
+        for index in range(2):
+            pending = lists[index]
+            while pending != NULL:
+                pending.bucket = table[pending.id & (size - 1)]
+                table[pending.id & (size - 1)] = pending
+                pending = pending.newer
         free(self.table)
         self.table = table
         self.table_size = size
@@ -261,7 +295,7 @@ cdef class Connections:
     cdef void forget(self, Pending* pending) noexcept nogil:
         """Out of the table and the deadlines, if it is there: it has been answered, or nobody waits for it."""
         cdef Pending** slot
-        if pending.deadline == 0 and pending.older == NULL and pending.newer == NULL and self.oldest != pending:
+        if pending.deadline == 0 and pending.older == NULL and pending.newer == NULL and self.oldest != pending and self.streams != pending:
             return
         slot = &self.table[pending.id & (self.table_size - 1)]
         while slot[0] != pending:
@@ -269,23 +303,68 @@ cdef class Connections:
                 return
             slot = &slot[0].bucket
         slot[0] = pending.bucket
-        if pending.older != NULL:
-            pending.older.newer = pending.newer
-        else:
-            self.oldest = pending.newer
-        if pending.newer != NULL:
-            pending.newer.older = pending.older
-        else:
-            self.newest = pending.older
-        pending.older = NULL
-        pending.newer = NULL
-        pending.deadline = 0
+        self.unlink(pending)
         close_all(&pending.asked)
         self.in_flight -= 1
         self.payload -= pending.payload
         pending.connection.waiting_for_workers -= 1
 
+    cdef void unlink(self, Pending* pending) noexcept nogil:
+        """Out of the list by arrival, or of the streams."""
+        if pending.older != NULL:
+            pending.older.newer = pending.newer
+        elif pending.streaming:
+            self.streams = pending.newer
+        else:
+            self.oldest = pending.newer
+        if pending.newer != NULL:
+            pending.newer.older = pending.older
+        elif not pending.streaming:
+            self.newest = pending.older
+        if pending.streaming:
+            self.streaming -= 1
+            pending.streaming = False
+        pending.older = NULL
+        pending.newer = NULL
+        pending.deadline = 0
+
+    cdef void begin_stream(self, Pending* pending) noexcept nogil:
+        self.unlink(pending)
+        close_all(&pending.asked)  # it can't be asked for again
+        pending.streaming = True
+        pending.granted = STREAM_WINDOW
+        pending.newer = self.streams
+        if self.streams != NULL:
+            self.streams.older = pending
+        self.streams = pending
+        self.streaming += 1
+        self.streams_begun += 1
+
+    cdef void grant(self, Pending* pending, bint anyway) noexcept nogil:
+        cdef size_t unsent = self.output_of(pending).size
+        cdef uint64_t total = pending.received + STREAM_WINDOW
+        cdef Credit* grown
+        # What of the answers before it is still unsent counts too: less is told then, for a moment.
+        total -= unsent if unsent < pending.received else pending.received
+        if total < pending.granted + CREDIT_STEP and not anyway:
+            return
+        if total > pending.granted:
+            pending.granted = total
+        if self.credits_size == self.credits_room:
+            grown = <Credit*>realloc(self.credits, 2 * self.credits_room * sizeof(Credit))
+            if grown == NULL:
+                return  # its worker will ask
+            self.credits = grown
+            self.credits_room *= 2
+        self.credits[self.credits_size].key = <uint64_t>pending.id | (<uint64_t>pending.time_stamp << 32)
+        self.credits[self.credits_size].total = pending.granted
+        self.credits_size += 1
+
     cdef void interrupt(self, Pending* pending) noexcept nogil:
+        self.interrupted += 1
+        self.interrupt_key(<uint64_t>pending.id | (<uint64_t>pending.time_stamp << 32))
+
+    cdef void interrupt_key(self, uint64_t key) noexcept nogil:
         cdef uint64_t* grown
         if self.interrupts_size == self.interrupts_room:
             grown = <uint64_t*>realloc(self.interrupts, 2 * self.interrupts_room * sizeof(uint64_t))
@@ -293,9 +372,8 @@ cdef class Connections:
                 return
             self.interrupts = grown
             self.interrupts_room *= 2
-        self.interrupts[self.interrupts_size] = <uint64_t>pending.id | (<uint64_t>pending.time_stamp << 32)
+        self.interrupts[self.interrupts_size] = key
         self.interrupts_size += 1
-        self.interrupted += 1
 
     cdef void drop_pendings(self, Connection* connection) noexcept nogil:
         """Nobody waits for them any more."""

@@ -60,6 +60,7 @@ cdef class FedSessions(Sessions):
         cdef Connection* connection = self.face(number)
         del self.faces[number]
         self.closed(connection)
+        self.free_ended()
 
     def output(self, number, now=0, *, size=None):
         cdef Connection* connection = self.face(number)
@@ -98,6 +99,11 @@ cdef class FedSessions(Sessions):
     def interrupts_for_workers(self):
         taken = [self.interrupts[index] for index in range(self.interrupts_size)]
         self.interrupts_size = 0
+        return taken
+
+    def credits_for_workers(self):
+        taken = [(self.credits[index].key, self.credits[index].total) for index in range(self.credits_size)]
+        self.credits_size = 0
         return taken
 
     def result_frames(self, frames, now=0):

@@ -20,7 +20,7 @@ from posix.unistd cimport close, read, write
 from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.connections cimport Connection, Pending
-from prime_server._ext.info cimport read_hello, read_restart, write_cancel, write_interrupt
+from prime_server._ext.info cimport read_hello, read_restart, write_cancel, write_credit, write_interrupt
 from prime_server._ext.libzmq cimport (
     Message,
     add,
@@ -168,6 +168,8 @@ cdef class Hub:
             hub_leaves()
             if self.edge is not None:
                 self.edge.close()
+                self.publish(now_us())  # workers that are still busy for them needn't go on
+                self.sessions.free_ended()
                 self.sessions.log.flush()
             self.running = False
 
@@ -191,7 +193,11 @@ cdef class Hub:
             if self.edge is not None:
                 self.edge.flush(now)
                 # What has been flushed may have made room, and brought new requests.
-                if self.sessions.interrupts_size or (self.sessions.jobs_begin != self.sessions.jobs_end and not self.holding):
+                if (
+                    self.sessions.interrupts_size
+                    or self.sessions.credits_size
+                    or (self.sessions.jobs_begin != self.sessions.jobs_end and not self.holding)
+                ):
                     busy |= self.pump(now)
             if self.failed:
                 return 0
@@ -209,6 +215,8 @@ cdef class Hub:
                 timeout = SIGNAL_CHECK_US
             if busy:
                 timeout = 0
+            if self.edge is not None:
+                self.sessions.free_ended()  # nobody but the queue names connections here, and it those that are open
             count = ready_wait(self.queue, ready, READY_MAX, timeout)
             now = now_us()
             if count == 0 and timeout and signals:
@@ -381,8 +389,6 @@ cdef class Hub:
         cdef Multipart parts
         cdef size_t index
         cdef int stage
-        if self.sessions.interrupts_size == 0:
-            return
         for index in range(self.sessions.interrupts_size):
             for stage in range(self.stage_count):
                 (<Balancer>self.stages[stage]).cancel(self.sessions.life, self.sessions.interrupts[index], now)
@@ -397,6 +403,12 @@ cdef class Hub:
                     close_all(&parts)
                 self.proxy.look = True
         self.sessions.interrupts_size = 0
+        for index in range(self.sessions.credits_size):
+            start(&parts)
+            write_credit(add(&parts), self.sessions.life, self.sessions.credits[index].key, self.sessions.credits[index].total)
+            if send(self.interrupt, &parts) != 1:
+                close_all(&parts)
+        self.sessions.credits_size = 0
 
     cdef void look_at_pace(self, int64_t now) noexcept nogil:
         cdef double service = -1
@@ -412,7 +424,7 @@ cdef class Hub:
         cdef int stage
         if self.edge is not None:
             next = self.edge.tick(now)
-            if self.sessions.dirty_first != NULL or self.sessions.interrupts_size:
+            if self.sessions.dirty_first != NULL or self.sessions.interrupts_size or self.sessions.credits_size:
                 next = now  # what has timed out is to be answered and interrupted
             elif self.holding:
                 next = now + RETRY_US if next < 0 or next > now + RETRY_US else next

@@ -5,7 +5,7 @@ answers -1 for what is not ours. The original's twelve bytes stand first, so tha
 behind a magic number. Of a later version of the extension the fields known here are used and the rest is passed on.
 
     info       id:4 time_stamp:4 bits:2 pad:2 | magic:4 version:1 length:1 flags:2 sequence:4 life:8 time_left:8 attempt:1 strikes:1 hops:2
-               queued:4 served:4 trace:16 pad:4
+               queued:4 served:4 trace:16 source:4
     report     magic:4 version:1 flags:1 window:2 finished:2 returned:2 service:4 busy:8 running_life:8 running_key:8 pad:8 (life:8 key:8)*
     hello      magic:4 version:1 pad:3 life:8
     restart    magic:4 version:1 pad:3 former:8 life:8
@@ -108,6 +108,7 @@ cdef int read_info(const char* data, size_t size, Info* into) noexcept nogil:
     into.queued = get32(at + 32)
     into.served = get32(at + 36)
     memcpy(into.trace, at + 40, 16)
+    into.source = get32(at + 56)
     return 0
 
 
@@ -140,7 +141,6 @@ cdef int write_info(Message* to, const Info* info, Message* original) noexcept n
         put32(at, INFO_MAGIC)
         put8(at + 4, WIRE_VERSION)
         put8(at + 5, EXTENSION_SIZE)
-        put32(at + 56, 0)
     put16(at + 6, info.flags)
     put32(at + 8, info.sequence)
     put64(at + 12, info.life)
@@ -151,6 +151,7 @@ cdef int write_info(Message* to, const Info* info, Message* original) noexcept n
     put32(at + 32, info.queued)
     put32(at + 36, info.served)
     memcpy(at + 40, info.trace, 16)
+    put32(at + 56, info.source)
     return 0
 
 
@@ -318,6 +319,7 @@ cdef object info_object(const Info* info):
         queued=info.queued,
         served=info.served,
         trace=PyBytes_FromStringAndSize(<const char*>info.trace, 16),
+        source=info.source,
     )
 
 
@@ -340,6 +342,7 @@ class RequestInfo:
     queued: int = 0
     served: int = 0
     trace: bytes = bytes(16)
+    source: int = 0
 
     @property
     def key(self):
@@ -382,6 +385,7 @@ class RequestInfo:
             info.hops = self.hops
             info.queued = self.queued
             info.served = self.served
+            info.source = self.source
             trace = bytes(self.trace)
             if len(trace) != 16:
                 raise ValueError(f"a trace id has 16 bytes, not {len(trace)}")

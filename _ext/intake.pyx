@@ -26,6 +26,7 @@ from prime_server._ext.info cimport (
     FLAG_REFUSAL,
     WORKER_IDLE,
     WORKER_LEAVING,
+    WORKER_STREAMS,
     Report,
     key_of,
     put_key,
@@ -260,6 +261,8 @@ cdef int intake_report(Intake* self, int64_t now) noexcept nogil:
             report.busy = 1
         report.running_life = self.running.life
         report.running_key = self.running.key
+        if self.running.streams:
+            report.flags |= WORKER_STREAMS
         if report.busy >= LONG:
             report.window = 1
     memcpy(keys, self.finished, self.finished_count * KEY_SIZE)
@@ -377,7 +380,7 @@ cdef void server_over(Intake* self, uint64_t life) noexcept nogil:
                 close_all(&parts)
 
 
-cdef int hear_interrupts(Intake* self) noexcept nogil:
+cdef int intake_hear(Intake* self) noexcept nogil:
     cdef Multipart parts
     cdef uint64_t life
     cdef uint64_t key
@@ -390,7 +393,10 @@ cdef int hear_interrupts(Intake* self) noexcept nogil:
             return status
         if read_interrupt(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), &life, &key, &credit) != 0:
             complain(self, b"it is no interrupt")
-        elif key and not credit:
+        elif credit:
+            if intake_busy(self) and self.running.key == key and self.running.life == life and credit > self.running.credit:
+                self.running.credit = credit
+        elif key:
             interrupts_remember(&self.interrupts, life, key)
             cancel_forwarded(self, life, key)
             if intake_busy(self) and self.running.flag != NULL and self.running.key == key and (life == 0 or self.running.life == life):
@@ -430,7 +436,7 @@ cdef int hear_stage(Intake* self, Peer* stage, int64_t now) noexcept nogil:
 cdef int intake_listen(Intake* self, int64_t now) noexcept nogil:
     cdef int index
     self.unheard = False
-    if hear_interrupts(self) < 0:
+    if intake_hear(self) < 0:
         return -1
     for index in range(self.stage_count):
         if hear_stage(self, &self.stages[index], now) < 0:

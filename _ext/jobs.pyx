@@ -67,6 +67,7 @@ cdef Job* job_new(Jobs* jobs, Multipart* frames, const Info* info) noexcept nogi
     for index in range(frames.size):
         job.size += size_of(frame(frames, index))
     job.slot = 0
+    job.begun = False
     job.arrived = 0
     job.given = 0
     job.deadline = 0

@@ -106,11 +106,11 @@ cdef object express_error(Outcome* into, object error, Job job, bint greeted):
 
 
 cdef bint express_native(Outcome* into, NativeCall* call, int answer, const int* flag, bint greeted) noexcept nogil:
+    outcome_start(into)
     memcpy(&into.parts, &call.result, sizeof(Multipart))
     start(&call.result)
     into.status = call.status
     into.stage = call.stage
-    into.retryable = False
     if answer == PRIME_DONE and call.outcome == RESPONDED:
         into.kind = ANSWERED
         return True
@@ -169,7 +169,8 @@ cdef int address(Outcome* outcome, Info* info, Message* original, int64_t took, 
         if deadline:
             info.time_left = deadline - now if deadline > now else -1
     else:
-        info.flags |= FLAG_RESULT
-        info.sequence = 0
+        info.flags |= FLAG_RESULT | (FLAG_BROKEN if outcome.kind == BROKEN_OFF else 0)
+        info.sequence = outcome.sequence
+        info.source = outcome.source
         set_code(info, outcome.status)
     return write_info(frame(&outcome.parts, 0), info, original)

@@ -9,7 +9,7 @@ follow from the body, the others are known to the server that owns the connectio
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport uint64_t
@@ -32,6 +32,8 @@ from prime_server._ext.libzmq cimport Frame, Message, add, borrow, close_all, da
 from prime_server._ext.native cimport Slice
 from prime_server._ext.slices cimport count_digits, put, put_number, slice_of
 
+from collections.abc import Mapping, Set
+
 from prime_server.errors import ProtocolError
 
 cdef extern from "Python.h":
@@ -48,9 +50,11 @@ cdef enum:
     NO_TYPE = 0
     TEXT_TYPE = 1
     BYTES_TYPE = 2
+    TYPE_OPEN = 3  # by the first part
 
-cdef const char* TYPES[3]
+cdef const char* TYPES[4]
 TYPES[NO_TYPE] = NULL
+TYPES[TYPE_OPEN] = NULL
 TYPES[TEXT_TYPE] = b"text/plain; charset=utf-8"
 TYPES[BYTES_TYPE] = b"application/octet-stream"
 
@@ -328,6 +332,8 @@ cdef int write_stream_part(Multipart* to, object part, const Info* info) except 
     try:
         if view.len == 0:  # an empty chunk would be the last one
             return 0
+        if view.len >= LEND_FROM and not view.readonly:
+            part = PyBytes_FromStringAndSize(<const char*>view.buf, view.len)  # which may be filled anew while it waits to be read
         if info.flags & FLAG_RAW or is_old(info):
             return lend(to, part)
         rest = <uint64_t>view.len >> 4
@@ -414,12 +420,16 @@ cdef class Response:
             PyUnicode_AsUTF8AndSize(body, &size)  # raises for what UTF-8 can't hold
             self._default = TEXT_TYPE if size else NO_TYPE
         else:
-            try:
+            if PyObject_CheckBuffer(body):
                 PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
-            except TypeError:
-                raise TypeError(f"a body is a str or bytes-like, not {type(body).__name__}") from None
-            self._default = BYTES_TYPE if view.len else NO_TYPE
-            PyBuffer_Release(&view)
+                self._default = BYTES_TYPE if view.len else NO_TYPE
+                PyBuffer_Release(&view)
+            elif hasattr(type(body), "__iter__") and not isinstance(body, (Mapping, Set)):
+                self._default = TYPE_OPEN
+                self._parts = body
+                body = None
+            else:
+                raise TypeError(f"a body is a str, bytes-like or an iterable of such parts, not {type(body).__name__}")
         self._body = body
         if headers is not None:
             self._fields = field_lines(headers, REFUSE_FRAMING, &seen)
@@ -443,6 +453,17 @@ cdef class Response:
         self._frame = None
         return 0
 
+    cdef int settle_type(self, object part) except -1:
+        if self._default == TYPE_OPEN:
+            self._default = TEXT_TYPE if isinstance(part, str) else BYTES_TYPE
+            self._headers = None
+        return 0
+
+    cdef int join(self, object body) except -1:
+        self._parts = None
+        self._body = body
+        return 0
+
     @property
     def reason(self):
         cdef Slice line
@@ -463,13 +484,15 @@ cdef class Response:
                 self._headers = headers_over(self._frame, line, head + self._head_size - 2 - line)
             else:
                 lines = self._fields
-                if self._default != NO_TYPE:
+                if TYPES[self._default] != NULL:
                     lines = b"Content-Type: " + TYPES[self._default] + b"\r\n" + lines
                 self._headers = headers_over(lines, lines, len(lines))
         return self._headers
 
     @property
     def body(self):
+        if self._parts is not None:
+            raise ValueError("a response in parts has no body that could be told before it is sent")
         if self._body is None:
             self._body = PyBytes_FromStringAndSize(
                 data_of(&self._frame.message) + self._head_size, size_of(&self._frame.message) - self._head_size
@@ -491,7 +514,8 @@ cdef class Response:
             return self.body.decode("utf-8", "replace")
 
     def __repr__(self):
-        return f"<Response {self.status} {self.reason}, {len(self.body)} bytes>"
+        size = "in parts" if self._parts is not None else f"{len(self.body)} bytes"
+        return f"<Response {self.status} {self.reason}, {size}>"
 
 
 OF_THE_MESSAGE = frozenset(("connection", "content-length", "date", "keep-alive", "trailer", "transfer-encoding", "upgrade"))

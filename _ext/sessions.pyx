@@ -63,6 +63,7 @@ from prime_server._ext.info cimport (
     Info,
     code_of,
     info_object,
+    key_of,
     read_info,
     write_info,
 )
@@ -448,6 +449,8 @@ cdef class Sessions(Asking):
         sent(&connection.output, size)
         if connection.waiting == FOR_READER and size:
             self.wait_for(connection, FOR_READER, now)  # it took something: its time begins anew
+        if connection.first != NULL and connection.first.streaming:
+            self.grant(connection.first, False)
         self.set_waiting(connection, now)
 
     # --- answers -----------------------------------------------------------------------------------------------------------------------
@@ -493,6 +496,7 @@ cdef class Sessions(Asking):
         if pending.sequence:
             # its response had begun: all that can be said is to cut it off
             pending.failed = True
+            self.streams_broken += 1
             self.complete(pending, now)
             return
         if status < 400 or status > 599:
@@ -599,6 +603,11 @@ cdef class Sessions(Asking):
         if pending == NULL or (info.extended and info.life != self.life):
             self.late += 1
             close_all(parts)
+            # A worker that goes on has not heard that nobody listens, as it may not have been connected yet.
+            if pending == NULL and info.extended and info.life == self.life and info.flags & FLAG_MORE and (
+                self.interrupts_size == 0 or self.interrupts[self.interrupts_size - 1] != key_of(&info)
+            ):
+                self.interrupt_key(key_of(&info))
             return
         connection = pending.connection
         if info.extended and info.flags & FLAG_REFUSAL:
@@ -608,18 +617,30 @@ cdef class Sessions(Asking):
         if not (info.extended and info.flags & FLAG_RESULT):
             info.flags = 0
             info.sequence = 0
-        if info.sequence != pending.sequence:
+        index = self.continues(pending, &info)
+        if index <= 0:
             self.late += 1
             close_all(parts)
+            if index < 0:
+                self.interrupt(pending)
+                self.refuse(connection, pending, 502, "the response broke off", 0, now)
             return
         if pending.tunnel and pending.sequence == 0 and 200 <= code_of(&info) <= 299:
             # RFC 9110 section 9.3.6: it would say that all that follows on the connection goes through a tunnel, and none is made here.
             close_all(parts)
             self.refuse(connection, pending, 501, "no tunnels are made here", 0, now)
             return
+        if info.flags & FLAG_MORE and not pending.streaming:
+            pending.source = info.source
+            pending.attempt = info.attempt
+            if pending.flags & FLAG_OLD:
+                pending.keep_alive = False  # RFC 9112 section 6.3: there are no chunks in 1.0, so its end is the connection's
+            self.begin_stream(pending)
+        for index in range(1, parts.size):
+            pending.received += size_of(frame(parts, index))
         output = self.output_of(pending)
         before = output.size
-        if parts.size < 2 and not info.flags & (FLAG_MORE | FLAG_BROKEN) and pending.sequence == 0:
+        if parts.size < 2 and not info.flags & FLAG_BROKEN and pending.sequence == 0:
             code = MALFORMED
         elif pending.sequence == 0 and self.protocol == HTTP and not info.flags & FLAG_BROKEN:
             manner = self.manner_of(pending)
@@ -631,6 +652,8 @@ cdef class Sessions(Asking):
             if pending.sequence == 0:
                 self.keep_alive_of(pending)
                 code = code_of(&info) or 200
+        if parts.size < 2 and info.flags & FLAG_MORE and output.size == before:
+            self.grant(pending, True)  # its worker asks
         close_all(parts)
         if code == MALFORMED:
             self.malformed += 1
@@ -646,6 +669,7 @@ cdef class Sessions(Asking):
         pending.answered += output.size - before
         if info.flags & FLAG_BROKEN:
             pending.failed = True
+            self.streams_broken += 1
         if info.flags & FLAG_MORE and not pending.failed:
             pending.sequence += 1
             self.touch(connection)
@@ -654,6 +678,15 @@ cdef class Sessions(Asking):
         self.forget(pending)
         self.complete(pending, now)
         self.set_waiting(connection, now)
+
+    cdef int continues(self, Pending* pending, const Info* info) noexcept nogil:
+        """Whether a result is what comes next: 1, or 0 where it is to be dropped, -1 where what has begun can't be completed any more."""
+        if not pending.streaming:
+            return info.sequence == 0
+        if info.attempt == pending.attempt and info.source == pending.source:
+            return 1 if info.sequence == pending.sequence else -1 if info.sequence > pending.sequence else 0
+        # A second attempt tells that the first one's worker is lost.
+        return -1 if info.attempt > pending.attempt else 0
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
         cdef int64_t next = -1
@@ -729,6 +762,9 @@ cdef class Sessions(Asking):
             "results_malformed": self.malformed,
             "requests_interrupted": self.interrupted,
             "requests_repeated": self.repeated,
+            "streams": self.streaming,
+            "streams_begun": self.streams_begun,
+            "streams_broken": self.streams_broken,
             "clients_gone": self.clients_gone,
             "health_checks": self.health_checks,
             "preflights": self.preflights,

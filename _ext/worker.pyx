@@ -21,7 +21,7 @@ from posix.unistd cimport close, read, write
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.czmq cimport ZMQ_POLLIN, ZMQ_POLLOUT, zmq_pollitem_t
 from prime_server._ext.guardian cimport OVERDUE_STATUS, enter_user_code, guardian_start, guardian_stop, leave_user_code
-from prime_server._ext.info cimport key_of
+from prime_server._ext.info cimport STREAM_WINDOW, key_of
 from prime_server._ext.intake cimport (
     CLIENT_LEFT,
     IDLE_REPEAT,
@@ -41,7 +41,7 @@ from prime_server._ext.intake cimport (
     intake_window,
 )
 from prime_server._ext.job cimport Job
-from prime_server._ext.libzmq cimport close_all, descriptor_of, events_of, frame, reap, start, underlying, zmq
+from prime_server._ext.libzmq cimport close_all, descriptor_of, events_of, frame, reap, underlying, zmq
 from prime_server._ext.lifecycle cimport STOPPING, process_state, workers_leave, workers_leave_descriptor
 from prime_server._ext.native cimport PRIME_PYTHON
 from prime_server._ext.nativework cimport NOTHING_DONE, NativeWork, call_native
@@ -50,14 +50,17 @@ from prime_server._ext.outcome cimport (
     FORWARDED_ON,
     HANDED_BACK,
     NOBODY_WAITS,
+    STREAMED,
     address,
     express,
     express_error,
     express_native,
     express_native_failure,
+    outcome_start,
     say,
 )
 from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_saw, patience_start
+from prime_server._ext.stream cimport in_parts, stream
 
 import logging
 import os
@@ -80,6 +83,7 @@ cdef enum:
     LEAVE_UNSENT_WITHIN = 2000000  # us, for next stages that aren't there
     COMPLAIN_EVERY = 1000000   # us
     AVERAGE_OVER = 8           # jobs, of the service time
+    STREAM_SERVICE = 1000000000  # ns, that count at the most of an answer in parts: how long it takes is up to its reader
     ETERM = 156384765          # libzmq's own: the context is terminated
     # outcomes of a wait, and what it has seen
     WAIT_FAILED = -1
@@ -211,6 +215,8 @@ cdef class WorkerLoop:
             "refused": intake.counters.refused,
             "malformed": intake.counters.malformed,
             "lost": intake.counters.lost,
+            "streamed": intake.counters.streamed,
+            "stalled": intake.counters.stalled,
             "reports": intake.counters.reports,
             "proxy_restarts": intake.counters.proxy_restarts,
             "waiting": intake.waiting,
@@ -444,6 +450,8 @@ cdef class WorkerLoop:
         cdef Intake* intake = &self.intake
         intake.running.flag = flag
         intake.running.since = self.now // 1000
+        intake.running.streams = False
+        intake.running.credit = STREAM_WINDOW
         if waiting != NULL:
             intake.running.life = waiting.info.life
             intake.running.key = key_of(&waiting.info)
@@ -472,6 +480,8 @@ cdef class WorkerLoop:
         self.now = now_ns()
         took = self.now - before
         now = self.now // 1000
+        if intake.running.streams and took > STREAM_SERVICE:
+            took = STREAM_SERVICE
         patience_saw(&self.patience, took // 1000, now)
         intake.service = took if intake.service == 0 else intake.service + (took - intake.service) // AVERAGE_OVER
         if outcome.kind == NOBODY_WAITS or flag == CLIENT_LEFT:
@@ -488,7 +498,7 @@ cdef class WorkerLoop:
             if outcome.kind == FORWARDED_ON:
                 intake.counters.forwarded += 1
                 socket = intake.stages[outcome.stage].socket
-            elif outcome.kind == ANSWERED:
+            elif outcome.kind == ANSWERED or outcome.kind == STREAMED:
                 intake.counters.answered += 1
             else:
                 intake.counters.failed += 1
@@ -554,7 +564,7 @@ cdef class WorkerLoop:
         cdef Job job = Job.take(waiting, self.stages)
         cdef Outcome outcome
         cdef object ends = None
-        start(&outcome.parts)
+        outcome_start(&outcome)
         if begun:
             with nogil:
                 mutex_lock(&self.intake.lock)
@@ -564,7 +574,11 @@ cdef class WorkerLoop:
         else:
             self.begin(waiting, &job.flag)
         try:
-            express(&outcome, self.function(job), job, self.intake.stage_count)
+            result = self.function(job)
+            if in_parts(result):
+                ends = stream(&outcome, result, job, &self.intake, self.upstream_descriptor, self.interrupt_descriptor)
+            else:
+                express(&outcome, result, job, self.intake.stage_count)
         except BaseException as error:
             ends = express_error(&outcome, error, job, self.intake.upstream.greeted)
         self.lock_again()

@@ -1,7 +1,7 @@
 """A server's connections and the requests that they wait for: the lists, the table and the order."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from prime_server._ext.http cimport Limits, RequestParser
 from prime_server._ext.libzmq cimport Multipart
@@ -27,7 +27,7 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     Connection* connection
     Pending* next              # on the connection, in order
     Pending* bucket            # in the table, same slot
-    Pending* newer             # by arrival, for the deadlines
+    Pending* newer             # by arrival, for the deadlines; once it streams, among the streams
     Pending* older
     uint32_t id
     uint32_t time_stamp
@@ -35,6 +35,11 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     uint16_t flags
     uint32_t sequence          # of the next message of its response
     int origin                 # the policy's number of the client's origin
+    uint32_t source            # of a response in parts: of all its messages
+    uint8_t attempt
+    bint streaming             # its response has begun to come in parts
+    uint64_t received          # bytes of it that have come
+    uint64_t granted           # that its worker knows it may send, in all
     bint keep_alive
     bint tunnel                # CONNECT
     bint numbered              # it has an id: it is logged
@@ -78,6 +83,10 @@ cdef struct Connection:
     NetstringParser netstring
     void* state                # owned reference: the Python object that a user's protocol sees as the connection
 
+cdef struct Credit:            # for the worker of a response in parts
+    uint64_t key
+    uint64_t total             # bytes that it may send in all
+
 cdef class Connections:
     cdef int protocol
     cdef Limits limits
@@ -91,9 +100,12 @@ cdef class Connections:
     cdef size_t table_size         # a power of two
     cdef Pending* oldest
     cdef Pending* newest
+    cdef Pending* streams          # those whose response comes in parts: linked by newer and older
+    cdef size_t streaming
     cdef Pending* spare            # pool, linked by next
     cdef int spares
     cdef Connection* all
+    cdef Connection* ended         # closed, but still named here and there until the round is over: linked by next
     cdef size_t connections
     cdef Connection* waiting_first[WAITINGS]
     cdef Connection* waiting_last[WAITINGS]
@@ -102,12 +114,16 @@ cdef class Connections:
     cdef uint64_t* interrupts      # owned, keys of requests that nobody waits for any more: whoever has read them resets the size
     cdef size_t interrupts_size
     cdef size_t interrupts_room
-    cdef uint64_t accepted, interrupted
+    cdef Credit* credits           # owned, in the same way
+    cdef size_t credits_size
+    cdef size_t credits_room
+    cdef uint64_t accepted, interrupted, streams_begun, streams_broken
 
     # A new connection, NULL without memory. The edge sets `descriptor`.
     cdef Connection* open(self, int64_t now) noexcept nogil
-    # The edge has closed its socket: forgets the connection and frees it.
+    # The edge has closed its socket: forgets the connection, which `free_ended` frees, called where nobody has a pointer to one any more.
     cdef void closed(self, Connection* connection) noexcept nogil
+    cdef void free_ended(self) noexcept nogil
     # Whether to read from it now.
     cdef bint reads(self, Connection* connection) noexcept nogil
     # Everything is answered and sent, or never will be: close it.
@@ -128,7 +144,13 @@ cdef class Connections:
     cdef int grow_table(self) noexcept nogil
     cdef void enter(self, Pending* pending) noexcept nogil
     cdef void forget(self, Pending* pending) noexcept nogil
+    cdef void unlink(self, Pending* pending) noexcept nogil
+    # Its response comes in parts: it has no deadline any more, and the reader's pace is its worker's.
+    cdef void begin_stream(self, Pending* pending) noexcept nogil
+    # Tells its worker what it may send, where that has become worth a message, or `anyway`.
+    cdef void grant(self, Pending* pending, bint anyway) noexcept nogil
     cdef void interrupt(self, Pending* pending) noexcept nogil
+    cdef void interrupt_key(self, uint64_t key) noexcept nogil
     cdef void drop_pendings(self, Connection* connection) noexcept nogil
     # Where its answer goes: out, or held until its turn.
     cdef Output* output_of(self, Pending* pending) noexcept nogil

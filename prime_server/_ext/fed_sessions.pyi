@@ -26,6 +26,8 @@ class FedSessions(Sessions):
         """Takes the jobs that are new, each as its frames."""
     def interrupts_for_workers(self) -> list[int]:
         """Takes the keys of requests that nobody waits for any more."""
+    def credits_for_workers(self) -> list[tuple[int, int]]:
+        """Takes the keys of responses in parts and how many bytes their workers may send in all."""
     def result_frames(self, frames: Sequence[Buffer], now: int = 0) -> None:
         """A result has come on the loopback."""
     def proxy_came_back(self, now: int) -> None:

@@ -47,6 +47,7 @@ cdef struct Info:
     uint32_t queued            # us waited in proxies so far
     uint32_t served            # us in work functions so far
     uint8_t trace[16]
+    uint32_t source            # of a result in several messages: a random number that all of them share
 
 cdef inline uint64_t key_of(const Info* info) noexcept nogil:
     """`id | time_stamp << 32`: names a request for every part of one server's life."""
@@ -75,6 +76,7 @@ cdef object info_object(const Info* info)
 cdef enum:
     WORKER_IDLE = 0x01
     WORKER_LEAVING = 0x02      # give it nothing more
+    WORKER_STREAMS = 0x04      # the running job's answer has begun to leave in parts: nobody else can do it any more
     REPORT_SIZE = 48           # without keys
     KEY_SIZE = 16              # life, key
     MAX_KEYS = 256             # finished and handed back, in one report
@@ -118,8 +120,10 @@ cdef int write_restart(Message* to, uint64_t former, uint64_t life) noexcept nog
 cdef enum:
     INTERRUPT_SIZE = 16        # key, life
     CREDIT_SIZE = 32           # zero, life, key, bytes
+    STREAM_WINDOW = 524288     # bytes that may leave before the first credit
 
-# 8 bytes of key, and the life behind it where one of ours wrote it (0 otherwise). A credit has the key 0, and its own fields behind.
+# 8 bytes of key, and the life behind it where one of ours wrote it (0 otherwise). A credit has the key 0, and its own fields behind: its bytes are
+# those of a response in parts that may have left in all, counted in the frames behind the info, so that a later one makes good for a lost one.
 cdef int read_interrupt(const char* data, size_t size, uint64_t* life, uint64_t* key, uint64_t* credit) noexcept nogil
 cdef int write_interrupt(Message* to, uint64_t life, uint64_t key) noexcept nogil
 cdef int write_credit(Message* to, uint64_t life, uint64_t key, uint64_t credit) noexcept nogil

@@ -9,7 +9,8 @@ class RequestInfo:
     minor HTTP version, `code` the response's status once there is one. Without `extended` it comes from a part that doesn't speak our extension,
     and all that follows is zero: `life` is the server's random 64-bit number, `time_left` what remained until the deadline when the frame was
     written (µs, 0 for no deadline, -1 for expired), `attempt` counts the workers it was given to, `strikes` those that died of it, `hops` the
-    stages behind it, `queued` and `served` are µs spent waiting and in work functions, `trace` is a 16-byte trace id.
+    stages behind it, `queued` and `served` are µs spent waiting and in work functions, `trace` is a 16-byte trace id, and `source` a random
+    number that all messages of a response in parts share.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class RequestInfo:
         queued: int = 0,
         served: int = 0,
         trace: bytes = ...,
+        source: int = 0,
     ) -> None: ...
     id: int
     time_stamp: int
@@ -50,6 +52,7 @@ class RequestInfo:
     queued: int
     served: int
     trace: bytes
+    source: int
     @property
     def key(self) -> int:
         """`id | time_stamp << 32`."""

@@ -48,6 +48,8 @@ cdef struct Running:
     uint64_t key
     int64_t since
     int64_t deadline
+    bint streams               # its answer has begun to leave in parts
+    uint64_t credit            # bytes of it that may have left in all
 
 cdef struct Counters:
     uint64_t jobs              # begun
@@ -60,6 +62,8 @@ cdef struct Counters:
     uint64_t refused           # refusals of next stages' proxies, passed on to the server
     uint64_t malformed         # messages that were dropped
     uint64_t lost              # messages that could not be sent
+    uint64_t streamed          # answered in parts
+    uint64_t stalled           # how often such an answer had to wait for its reader
     uint64_t reports
     uint64_t proxy_restarts    # proxies that came back with another life
 
@@ -108,6 +112,8 @@ cdef void intake_end(Intake* self) noexcept nogil
 cdef int intake_fill(Intake* self, int64_t now) noexcept nogil
 # Takes the first waiting job for which somebody waits. It is moved into `into`, which is uninitialised. 0: there is none.
 cdef bint intake_take(Intake* self, WaitingJob* into, int64_t now) noexcept nogil
+# Interrupts and credits alone.
+cdef int intake_hear(Intake* self) noexcept nogil
 # Interrupts, and what the next stages' proxies say. -1: a socket failed.
 cdef int intake_listen(Intake* self, int64_t now) noexcept nogil
 # The job is done: the proxy is told with the next report.

@@ -35,6 +35,7 @@ cdef struct Job:
     int strikes            # with those of the info
     bint repeatable        # may be run again when its worker dies
     bint suspected         # may have been what a worker died of: like one with a strike, it is given to an idle worker, alone
+    bint begun             # its answer has begun to leave in parts
     bint cancelled         # held, and nobody waits for it: forgotten when its worker lets go of it
     bint settled           # found waiting at the end of a round, and made ready for it
 

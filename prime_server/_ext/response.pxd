@@ -21,10 +21,15 @@ cdef class Response:
     cdef Headers _headers      # None until asked for
     cdef bytes _fields         # header lines, checked, each with CRLF
     cdef int _default          # which Content-Type comes on top of them
-    cdef object _body          # bytes-like or str; None while it is still in the frame
+    cdef object _body          # bytes-like or str; None while it is still in the frame, or comes in parts
+    cdef object _parts         # iterable of its parts; None: it is whole
     cdef Frame _frame          # what came over a connection, head and body; None for a response made by hand
     cdef size_t _head_size     # of it
     cdef int disown(self) except -1
+    # Of one in parts: the Content-Type that goes with the first of them, where it has none.
+    cdef int settle_type(self, object part) except -1
+    # Makes it whole.
+    cdef int join(self, object body) except -1
 
 # The response that came from a server as this message, which it takes over.
 cdef Response received_response(Message* message, int status, size_t head_size)

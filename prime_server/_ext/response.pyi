@@ -14,6 +14,12 @@ class Response:
     or an iterable of pairs, in which a name may come more than once. Without a `content_type` and a Content-Type among the headers, a str
     that isn't empty is `text/plain; charset=utf-8` and other bytes are `application/octet-stream`. `reason` is the usual phrase unless given.
 
+    `body` may also be an iterable of such parts, like a generator. The head leaves with the first part that isn't empty, every further part when it
+    is there, as the client's pace allows; under HTTP/1.0 the connection ends with the last one. What is raised before the first part is answered as
+    ever, what is raised midway closes the connection, so that the client knows. If the client leaves, the iterator is closed (a generator sees
+    `GeneratorExit`), as it is in the end anyway. The request's deadline ends with the first part. For clients that need the whole in one (netstring,
+    a C++ server) the parts are joined, up to 64 MiB.
+
     Raises `ValueError` for a status outside 100 to 999 (an answer has 200 to 599), a header name that is no token, a value with control
     characters, and for Content-Length, Transfer-Encoding, Connection, Keep-Alive and Date, which the server sets; `TypeError` for other types.
     A response to HEAD is made like that to GET: the server leaves the body out.
@@ -25,7 +31,7 @@ class Response:
     def __init__(
         self,
         status: int = 200,
-        body: Buffer | str = b"",
+        body: Buffer | str | Iterable[Buffer | str] = b"",
         *,
         headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
         content_type: str | None = None,
@@ -39,7 +45,7 @@ class Response:
     def headers(self) -> Headers: ...
     @property
     def body(self) -> bytes:
-        """The body, a str as its UTF-8."""
+        """The body, a str as its UTF-8. Raises `ValueError` for a response in parts."""
     @property
     def text(self) -> str:
         """The body as text, by the charset of its Content-Type, UTF-8 without one; what can't be decoded is replaced by U+FFFD."""

@@ -7,6 +7,7 @@ from prime_server._ext.access_log cimport AccessLog
 from prime_server._ext.answer cimport Manner
 from prime_server._ext.asking cimport Asking
 from prime_server._ext.connections cimport Connection, Pending
+from prime_server._ext.info cimport Info
 from prime_server._ext.libzmq cimport Multipart
 from prime_server._ext.output cimport Output
 from prime_server._ext.policy cimport Policy
@@ -62,3 +63,4 @@ cdef class Sessions(Asking):
     cdef void answer(self, Pending* pending, int code, const char* text, const Manner* manner, int64_t now) noexcept nogil
     cdef Manner manner_of(self, Pending* pending) noexcept nogil
     cdef bint keep_alive_of(self, Pending* pending) noexcept nogil
+    cdef int continues(self, Pending* pending, const Info* info) noexcept nogil

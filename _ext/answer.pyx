@@ -172,3 +172,26 @@ cdef int answer_result(Output* to, Multipart* result, int at, bint ours, const M
         failed |= append_message(to, frame(result, index), 0)
     result.size = at
     return NO_MEMORY if failed else status
+
+
+cdef int answer_netstring(Output* output, const char* text, int size) noexcept nogil:
+    cdef char length[16]
+    cdef int digits
+    if size < 0:
+        return -1
+    if size >= MAX_ANSWER_HEAD:
+        size = MAX_ANSWER_HEAD - 1
+    digits = snprintf(length, sizeof(length), "%d:", size)
+    return append(output, length, digits) | append(output, text, size) | append(output, ",", 1)
+
+
+cdef const char* refusal_text(int status) noexcept nogil:
+    if status == 500:
+        return "the job was given up: its workers died of it"
+    if status == 502:
+        return "the worker was lost before it had answered"
+    if status == 503:
+        return "the backlog is full"
+    if status == 504:
+        return "the deadline passed before a worker was free"
+    return "the request could not be served"

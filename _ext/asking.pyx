@@ -16,6 +16,7 @@ from prime_server._ext.libzmq cimport Message, close_all, data_of, frame, share,
 
 cdef enum:
     JOBS = 64                  # at first
+    MOST_JOBS = 4096           # that room is kept for while there are none
     MOST_AGAIN = 3             # times that a request is sent again
     DOUBT_US = 60_000_000
 
@@ -45,10 +46,18 @@ cdef class Asking(Connections):
         start(&self.jobs[self.jobs_end - 1])
         return &self.jobs[self.jobs_end - 1]
 
+    cdef void shrink_jobs(self) noexcept nogil:
+        cdef Multipart* less = <Multipart*>realloc(self.jobs, JOBS * sizeof(Multipart))
+        if less != NULL:
+            self.jobs = less
+            self.jobs_room = JOBS
+
     cdef bint take_job(self, Multipart* into) noexcept nogil:
         if self.jobs_begin == self.jobs_end:
             self.jobs_begin = 0
             self.jobs_end = 0
+            if self.jobs_room > MOST_JOBS:
+                self.shrink_jobs()
             return False
         memcpy(into, &self.jobs[self.jobs_begin], sizeof(Multipart))
         self.jobs_begin += 1

@@ -6,6 +6,8 @@ decision knows of everything that came in the same round. No call does work that
 
 **Order.** Jobs wait in one backlog, first in, first out; what comes back from a worker goes to its front. Only its head is considered: when that job
 needs an idle worker and there is none, those behind it wait too, or a stream of short jobs could keep every worker busy and starve it for ever.
+What a client asks while it is owed an answer already, pipelining, waits in a second line, which has its turn after every seventh of the first: so
+a flood over few connections doesn't hold up those that ask one thing at a time. Over the bound its last one gives way to a newcomer of the first.
 
 **Whom.** The idle worker that has been idle longest; but where jobs are far shorter than it takes to wake a worker, the one that was given the last
 job gets more until it has some `WAKE_US` of work: it will be done with them before another would have begun (measured with 8 workers a stage: a
@@ -31,11 +33,11 @@ worker alone. If that one dies too, it is known what of, and nobody else is to d
 from libc.string cimport memcmp
 
 from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, life_over, peer_gone, take_greeting, tell_over
-from prime_server._ext.info cimport FLAG_CANCEL, FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, WORKER_STREAMS, Info, key_of, read_info, read_report
-from prime_server._ext.info cimport report_key
-from prime_server._ext.jobs cimport HELD, JobList, QUEUED, REFUSED, append, decline, dequeue, drop_payload, earliest, free_all, job_enter, job_free
-from prime_server._ext.jobs cimport job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start, queued, reconsider, requeue
-from prime_server._ext.jobs cimport settle, unlink
+from prime_server._ext.info cimport FLAG_BEHIND, FLAG_CANCEL, FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, WORKER_STREAMS, Info, key_of
+from prime_server._ext.info cimport read_info, read_report, report_key
+from prime_server._ext.jobs cimport DECLINED, HELD, JobList, REFUSED, ahead_of, append, decline, dequeue, drop_payload, earliest, enqueue, free_all
+from prime_server._ext.jobs cimport job_enter, job_free, job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start, next_in_line
+from prime_server._ext.jobs cimport next_turn, over_bound, queued, reconsider, requeue, settle, take_last, unlink
 from prime_server._ext.libzmq cimport MAX_FRAMES, Message, close_all, copy_in, data_of, frame, size_of, zmq
 from prime_server._ext.outgoing cimport write_job, write_refusal
 from prime_server._ext.scheduling cimport LONG_US
@@ -126,6 +128,8 @@ cdef class Balancer:
         cdef Info info
         cdef Job* job
         cdef uint64_t over
+        cdef int64_t wait
+        cdef size_t most
         cdef int fresh = 0
         if frames.size == 1 and read_info(data_of(frame(frames, 0)), size_of(frame(frames, 0)), &info) == 0 and info.flags & FLAG_CANCEL:
             if key_of(&info):
@@ -167,26 +171,28 @@ cdef class Balancer:
             self.count.duplicates += 1
             job_free(&self.jobs, job)
             return fresh
-        if self.retryable:
-            job.repeatable = True
+        job.repeatable |= self.retryable
         self.count.received += 1
         job.arrived = now
         if info.time_left:
             job.deadline = now + (info.time_left if info.time_left < FAR else FAR)
+        # Those for whom an idle worker is there will not wait.
+        wait = self.expected_wait(info.flags & FLAG_BEHIND != 0)
+        most = self.max_backlog + self.workers.ranks[0].count
+        if not info.flags & FLAG_BEHIND and self.jobs.behind.last != NULL and over_bound(&self.jobs, job, most, self.max_queued_bytes):
+            self.refuse(take_last(&self.jobs), 503)
         if job.strikes >= TOO_MANY_STRIKES:
             self.refuse(job, 500)
         elif info.time_left < 0:
             self.refuse(job, 504)
         elif (
-            # Those for whom an idle worker is there will not wait. A single job is taken however big it is.
-            (job.deadline and self.expected_wait() > info.time_left)
-            or queued(&self.jobs) >= self.max_backlog + self.workers.ranks[0].count
-            or (self.jobs.size + job.size > self.max_queued_bytes and self.jobs.table.count)
+            (job.deadline and wait and wait + self.mean() > info.time_left)
+            or over_bound(&self.jobs, job, most, self.max_queued_bytes)
             or job_enter(&self.jobs, job) != 0
         ):
             self.refuse(job, 503)
         else:
-            append(&self.jobs.backlog, job, QUEUED)
+            enqueue(&self.jobs, job)
         return fresh
 
     cdef void refuse(self, Job* job, int status) noexcept nogil:
@@ -226,8 +232,7 @@ cdef class Balancer:
             self.count.malformed += 1
             return -1
         id = data_of(frame(message, 0))
-        size = size_of(frame(message, 0))
-        heartbeat = frame(message, 1)
+        size, heartbeat = size_of(frame(message, 0)), frame(message, 1)
         worker = worker_find(&self.workers, id, size)
         if worker != NULL and worker.gone:
             if now - worker.heard < GONE_US:
@@ -461,7 +466,7 @@ cdef class Balancer:
 
     cdef void end_life(self, uint64_t life) noexcept nogil:
         """Its clients are gone with the server. Rare, so the queues are searched; the workers, and by them the stages behind, are told."""
-        cdef JobList* queues[2]
+        cdef JobList* queues[3]
         cdef Worker* worker
         cdef Job* next
         cdef Job* job
@@ -471,7 +476,8 @@ cdef class Balancer:
         self.over = life
         queues[0] = &self.jobs.backlog
         queues[1] = &self.jobs.declined
-        for index in range(2):
+        queues[2] = &self.jobs.behind
+        for index in range(3):
             next = queues[index].first
             while next != NULL:
                 job = next
@@ -513,7 +519,7 @@ cdef class Balancer:
             job_free(&self.jobs, job)
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
-        cdef int64_t next = -1
+        cdef int64_t next
         cdef Job* job
         settle(&self.jobs)
         while True:
@@ -529,8 +535,7 @@ cdef class Balancer:
             reconsider(&self.jobs)
         if self.jobs.refusals.count:
             return now
-        if job != NULL:
-            next = job.deadline
+        next = job.deadline if job != NULL else -1
         if self.workers.gone.first != NULL:
             next = sooner(next, self.workers.gone.first.heard + GONE_US)
         if self.jobs.declined.count:
@@ -540,11 +545,17 @@ cdef class Balancer:
     cdef size_t pending(self) noexcept nogil:
         return queued(&self.jobs) + self.held
 
-    cdef int64_t expected_wait(self) noexcept nogil:
-        cdef double mean = self.service if self.service >= 0 else self.turnaround
-        if self.workers.ranks[0].count > queued(&self.jobs) or self.known == 0 or mean < 0:
+    cdef double mean(self) noexcept nogil:
+        return self.service if self.service >= 0 else max(self.turnaround, 0)
+
+    cdef int64_t expected_wait(self, bint behind) noexcept nogil:
+        cdef size_t ahead = ahead_of(&self.jobs, behind)
+        if self.workers.ranks[0].count > ahead or self.known == 0:
             return 0
-        return <int64_t>(mean * self.pending() / self.known)
+        return <int64_t>(self.mean() * (ahead + self.held) / self.known)
+
+    cdef int64_t drained_in(self) noexcept nogil:
+        return <int64_t>(self.mean() * self.pending() / self.known) if self.known else 0
 
     # --- decisions ----------------------------------------------------------------------------------------------------------------------
 
@@ -561,7 +572,7 @@ cdef class Balancer:
                 kind = self.take_refusal(into, now)
                 if kind:
                     return kind
-            job = self.jobs.backlog.first
+            job = next_in_line(&self.jobs)
             if job == NULL:
                 break
             if job.deadline and job.deadline <= now:
@@ -574,7 +585,7 @@ cdef class Balancer:
                 if self.give(job, worker, into, now) != 0:
                     break
                 return TO_WORKER
-            if job.place == QUEUED:
+            if job.place != DECLINED:
                 break
         settle(&self.jobs)
         return 0
@@ -627,6 +638,7 @@ cdef class Balancer:
             job.gives -= 1
             return -1
         self.count.dispatched += 1
+        next_turn(&self.jobs, job)
         dequeue(&self.jobs, job)
         if worker.held.count == 0:
             worker.progress = now
@@ -646,7 +658,7 @@ cdef class Balancer:
         cdef Job* job = self.jobs.refusals.first
         cdef int kind = TO_UPSTREAM if size_of(&job.sender) else TO_SESSIONS
         unlink(&self.jobs.refusals, job)
-        if write_refusal(into, job, now) != 0:
+        if write_refusal(into, job, self.drained_in(), now) != 0:
             self.count.untold += 1
             kind = 0
         job_free(&self.jobs, job)
@@ -691,6 +703,6 @@ cdef class Balancer:
             "idle": self.workers.ranks[0].count,
             "busy": self.known - self.workers.ranks[0].count,
             "service_us": round(self.service if self.service >= 0 else self.turnaround if self.turnaround >= 0 else 0, 1),
-            "wait_us": self.expected_wait(),
+            "wait_us": self.expected_wait(False),
             "window": self.limit if self.limit < self.max_window else self.max_window,
         }

@@ -99,6 +99,7 @@ cdef class Connections:
         if connection.next != NULL:
             connection.next.previous = connection.previous
         self.connections -= 1
+        self.unread -= connection.counted
         clear(&connection.output)
         if self.protocol == HTTP:
             request_end(&connection.http)
@@ -192,6 +193,10 @@ cdef class Connections:
             what = FOR_REQUEST
         if <int>what != <int>connection.waiting:
             self.wait_for(connection, what, now)
+
+    cdef void count(self, Connection* connection) noexcept nogil:
+        self.unread += connection.output.size + connection.held - connection.counted
+        connection.counted = connection.output.size + connection.held
 
     cdef bint over_bound(self, Connection* connection) noexcept nogil:
         return connection.in_flight >= self.max_pipelined or connection.output.size + connection.held >= self.max_unread

@@ -209,6 +209,7 @@ cdef class Edge:
         if connection.output.size and not connection.interest & WRITABLE:
             self.write(connection, now)
         self.sessions.resume(connection, now)
+        self.sessions.count(connection)
         if self.sessions.finished(connection):
             self.end(connection)
             return

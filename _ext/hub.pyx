@@ -45,6 +45,7 @@ from prime_server._ext.lifecycle cimport (
     hub_leaves,
     process_state,
 )
+from prime_server._ext.memory cimport tide_look
 from prime_server._ext.readiness cimport READABLE, READY_MAX, Ready, ready_open, ready_remove, ready_set, ready_wait
 from prime_server._ext.report cimport report_malformed
 from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_start
@@ -73,6 +74,7 @@ cdef enum:
     RETRY_US = 100000          # a job that no proxy has taken is offered again
     LOG_DELAY_US = 50000       # a line waits at most so long
     SIGNAL_CHECK_US = 500000   # on the main thread, without quiesce(): how long Ctrl-C may take
+    PER_REQUEST = 1024         # bytes, what a waiting one takes beside its own, about
     QUIET_US = 500000          # a draining proxy that has had nothing for so long is done
 
 
@@ -432,6 +434,9 @@ cdef class Hub:
             at = (<Balancer>self.stages[stage]).tick(now)
             if at >= 0 and (next < 0 or at < next):
                 next = at
+        at = tide_look(&self.tide, self.level(), now)
+        if at >= 0 and (next < 0 or at < next):
+            next = at
         if self.stop_at:
             at = self.stop_at
             if self.edge is None and at > now + 20000:
@@ -439,6 +444,16 @@ cdef class Hub:
             if next < 0 or at < next:
                 next = at
         return next
+
+    cdef size_t level(self) noexcept nogil:
+        """Bytes held for requests, about."""
+        cdef size_t bytes = 0
+        cdef int stage
+        if self.edge is not None:
+            bytes = self.sessions.payload + self.sessions.unread + self.sessions.in_flight * PER_REQUEST
+        for stage in range(self.stage_count):
+            bytes += (<Balancer>self.stages[stage]).jobs.size + (<Balancer>self.stages[stage]).pending() * PER_REQUEST
+        return bytes
 
     cdef void begin_drain(self, int64_t until, int64_t now) noexcept nogil:
         self.stop_at = until

@@ -1,7 +1,7 @@
 """The jobs in a balancer.
 
-A job is one struct from a pool, linked into exactly one list at a time: the backlog, what a worker holds, or the refusals to be taken. While it is
-queued or held it also stands in a hash table, by the server's life and its key, because that is how workers and servers speak of it. Names
+A job is one struct from a pool, linked into exactly one list at a time: those that wait, what a worker holds, or the refusals to be taken. While
+it is queued or held it also stands in a hash table, by the server's life and its key, because that is how workers and servers speak of it. Names
 needn't be unique: servers without our extension have no life, and a job that its worker forwards to the very same stage is there twice for a
 moment. So look-ups say whose job they mean.
 
@@ -12,7 +12,7 @@ deadline goes into a heap, and small frames are copied, as a small frame that ca
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from prime_server._ext.info cimport FLAG_IDEMPOTENT, FLAG_RETRYABLE, key_of
+from prime_server._ext.info cimport FLAG_BEHIND, FLAG_IDEMPOTENT, FLAG_RETRYABLE, key_of
 from prime_server._ext.libzmq cimport copy_in, close_all, data_of, frame, size_of, zmq
 from prime_server._ext.table cimport mixed, table_end, table_next, table_put, table_remove, table_start
 
@@ -33,6 +33,7 @@ cdef void jobs_end(Jobs* jobs) noexcept nogil:
     cdef Job* job
     free_all(jobs, &jobs.backlog)
     free_all(jobs, &jobs.declined)
+    free_all(jobs, &jobs.behind)
     free_all(jobs, &jobs.refusals)
     while jobs.spare != NULL:
         job = jobs.spare
@@ -177,12 +178,24 @@ cdef void job_settle(Jobs* jobs, Job* job) noexcept nogil:
         heap_push(jobs, job)
 
 
-cdef void settle(Jobs* jobs) noexcept nogil:
+cdef inline void settle_line(Jobs* jobs, JobList* line) noexcept nogil:
     # Those that have not been settled came last.
-    cdef Job* job = jobs.backlog.last
+    cdef Job* job = line.last
     while job != NULL and not job.settled:
         job_settle(jobs, job)
         job = job.previous
+
+
+cdef void settle(Jobs* jobs) noexcept nogil:
+    settle_line(jobs, &jobs.backlog)
+    settle_line(jobs, &jobs.behind)
+
+
+cdef void enqueue(Jobs* jobs, Job* job) noexcept nogil:
+    if job.info.flags & FLAG_BEHIND:
+        append(&jobs.behind, job, BEHIND)
+    else:
+        append(&jobs.backlog, job, QUEUED)
 
 
 cdef void requeue(Jobs* jobs, Job* job) noexcept nogil:
@@ -190,14 +203,21 @@ cdef void requeue(Jobs* jobs, Job* job) noexcept nogil:
     prepend(&jobs.backlog, job, QUEUED)
 
 
+cdef Job* take_last(Jobs* jobs) noexcept nogil:
+    cdef Job* job = jobs.behind.last
+    dequeue(jobs, job)
+    job_leave(jobs, job)
+    return job
+
+
 cdef void dequeue(Jobs* jobs, Job* job) noexcept nogil:
-    unlink(&jobs.backlog if job.place == QUEUED else &jobs.declined, job)
+    unlink(&jobs.backlog if job.place == QUEUED else &jobs.behind if job.place == BEHIND else &jobs.declined, job)
     if job.slot:
         heap_remove(jobs, job)
 
 
 cdef void decline(Jobs* jobs, Job* job) noexcept nogil:
-    unlink(&jobs.backlog, job)
+    unlink(&jobs.backlog if job.place == QUEUED else &jobs.behind, job)
     append(&jobs.declined, job, DECLINED)
     job_settle(jobs, job)
 

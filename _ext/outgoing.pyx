@@ -63,7 +63,7 @@ cdef int write_job(Multipart* into, Message* worker, Job* job, int64_t now) noex
     return 0
 
 
-cdef int write_refusal(Multipart* into, Job* job, int64_t now) noexcept nogil:
+cdef int write_refusal(Multipart* into, Job* job, int64_t again, int64_t now) noexcept nogil:
     cdef Info info = job.info
     start(into)
     if size_of(&job.sender):
@@ -72,6 +72,8 @@ cdef int write_refusal(Multipart* into, Job* job, int64_t now) noexcept nogil:
     set_code(&info, job.status)
     if info.extended:
         advance(&info, job, now)
+        if job.status == 503:
+            info.time_left = again
         info.flags = (info.flags & ~FLAG_FROM_PROXY) | FLAG_REFUSAL
     if write_info(add(into), &info, frame(&job.frames, 0)) != 0:
         close_all(into)

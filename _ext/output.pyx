@@ -36,6 +36,7 @@ cdef Piece* new_block() noexcept nogil:
     piece.next = NULL
     piece.begin = 0
     piece.end = 0
+    piece.room = BLOCK_SIZE - sizeof(Piece)
     piece.referenced = False
     return piece
 
@@ -45,7 +46,7 @@ cdef void free_piece(Piece* piece) noexcept nogil:
     if piece.referenced:
         zmq.msg_close(&piece.message)
         free(piece)
-    elif pool_size < POOLED:
+    elif pool_size < POOLED and piece.room == BLOCK_SIZE - sizeof(Piece):
         piece.next = <Piece*>pool
         pool = piece
         pool_size += 1
@@ -66,13 +67,13 @@ cdef int append(Output* output, const void* data, size_t size) noexcept nogil:
     cdef size_t room
     cdef Piece* piece = output.last
     while size:
-        room = 0 if piece == NULL or piece.referenced else BLOCK_SIZE - sizeof(Piece) - piece.end
+        room = 0 if piece == NULL or piece.referenced else piece.room - piece.end
         if room == 0:
             piece = new_block()
             if piece == NULL:
                 return -1
             link(output, piece)
-            room = BLOCK_SIZE - sizeof(Piece)
+            room = piece.room
         if room > size:
             room = size
         memcpy(piece_data(piece) + piece.end, at, room)
@@ -101,11 +102,27 @@ cdef int append_message(Output* output, Message* message, size_t begin) noexcept
     piece.next = NULL
     piece.begin = begin
     piece.end = size
+    piece.room = 0
     piece.referenced = True
     memcpy(&piece.message, message, sizeof(Message))
     link(output, piece)
     output.size += size - begin
     return 0
+
+
+cdef void tighten(Output* output) noexcept nogil:
+    cdef Piece* piece = output.first
+    cdef Piece* tight
+    if piece == NULL or piece != output.last or piece.referenced or 2 * piece.end > piece.room:
+        return
+    tight = <Piece*>malloc(sizeof(Piece) + piece.end)
+    if tight == NULL:
+        return
+    memcpy(tight, piece, sizeof(Piece) + piece.end)
+    tight.room = piece.end
+    output.first = tight
+    output.last = tight
+    free_piece(piece)
 
 
 cdef const char* bytes_of(Piece* piece) noexcept nogil:

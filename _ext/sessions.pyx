@@ -14,7 +14,8 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from prime_server._ext.answer cimport MALFORMED, Manner, answer_plain, answer_result, phrase
+from prime_server._ext.admission cimport Admission, seconds_of
+from prime_server._ext.answer cimport MALFORMED, MAX_ANSWER_HEAD, Manner, answer_netstring, answer_plain, answer_result, phrase, refusal_text
 from prime_server._ext.connections cimport (
     FOR_BODY,
     FOR_END,
@@ -50,6 +51,7 @@ from prime_server._ext.http cimport (
     request_room,
 )
 from prime_server._ext.info cimport (
+    FLAG_BEHIND,
     FLAG_BROKEN,
     FLAG_HEAD,
     FLAG_IDEMPOTENT,
@@ -69,7 +71,7 @@ from prime_server._ext.info cimport (
 )
 from prime_server._ext.libzmq cimport Frame, Message, add, close_all, data_of, frame, share, size_of, start, zmq
 from prime_server._ext.netstring cimport netstring_feed, netstring_idle
-from prime_server._ext.output cimport append, append_message, sent, splice
+from prime_server._ext.output cimport append, append_message, sent, splice, tighten
 from prime_server._ext.policy cimport Policy
 from prime_server._ext.report cimport report_malformed
 
@@ -78,11 +80,7 @@ import types
 
 from prime_server.errors import ProtocolError
 
-cdef enum:
-    MAX_ANSWER_HEAD = 256
-
-
-cdef class Sessions(Asking):
+cdef class Sessions(Admission):
     def __cinit__(
         self,
         *,
@@ -105,7 +103,7 @@ cdef class Sessions(Asking):
         Py_ssize_t max_request=10485760,
         int max_pipelined=64,
         Py_ssize_t max_in_flight=65536,
-        Py_ssize_t max_payload=1073741824,
+        Py_ssize_t max_payload=268435456,
         Py_ssize_t max_unread=1048576,
     ):
         self.life = secrets.randbits(63) | 1
@@ -391,11 +389,12 @@ cdef class Sessions(Asking):
             self.log.request(pending.id, stamp, text, index)
         elif self.log.descriptor >= 0:
             self.log.request(pending.id, stamp, "- - -", 5)
-        if self.in_flight >= self.max_in_flight or self.payload + pending.payload > self.max_payload:
-            self.overloads += 1
+        if self.overloaded(pending, now):
             close_all(payload)
-            self.refuse(connection, pending, 503, "too many requests are in flight", 1, now)
+            self.refuse(connection, pending, 503, "too many requests are in flight", self.retry_after(now), now)
             return
+        if connection.waiting_for_workers:
+            pending.flags |= FLAG_BEHIND
         memset(&info, 0, sizeof(Info))
         info.id = pending.id
         info.time_stamp = pending.time_stamp
@@ -410,7 +409,7 @@ cdef class Sessions(Asking):
             if job != NULL:
                 self.jobs_end -= 1
             close_all(payload)
-            self.refuse(connection, pending, 503, "out of memory", 1, now)
+            self.refuse(connection, pending, 503, "out of memory", self.retry_after(now), now)
             return
         memcpy(add(job), &head, sizeof(Message))
         if payload.size == 1:
@@ -544,7 +543,7 @@ cdef class Sessions(Asking):
         pending.id = self.next_id
         self.next_id += 1
         pending.numbered = True
-        self.refuse(connection, pending, status, reason, 1 if status == 503 else 0, now)
+        self.refuse(connection, pending, status, reason, self.retry_after(now) if status == 503 else 0, now)
 
     cdef void complete(self, Pending* pending, int64_t now) noexcept nogil:
         """Its answer is all there."""
@@ -557,6 +556,7 @@ cdef class Sessions(Asking):
         if connection.first == pending:
             self.advance(connection, now)
         else:
+            tighten(&pending.held)
             connection.held += pending.held.size
 
     cdef void advance(self, Connection* connection, int64_t now) noexcept nogil:
@@ -612,7 +612,8 @@ cdef class Sessions(Asking):
         connection = pending.connection
         if info.extended and info.flags & FLAG_REFUSAL:
             close_all(parts)
-            self.refuse(connection, pending, code_of(&info), refusal_text(code_of(&info)), 1 if code_of(&info) == 503 else 0, now)
+            code = code_of(&info)
+            self.refuse(connection, pending, code, refusal_text(code), seconds_of(info.time_left) if code == 503 else 0, now)
             return
         if not (info.extended and info.flags & FLAG_RESULT):
             info.flags = 0
@@ -676,6 +677,7 @@ cdef class Sessions(Asking):
             self.set_waiting(connection, now)
             return
         self.forget(pending)
+        self.served(now)
         self.complete(pending, now)
         self.set_waiting(connection, now)
 
@@ -772,25 +774,3 @@ cdef class Sessions(Asking):
             "bytes_sent": self.bytes_out,
             "log_lines_dropped": self.log.dropped,
         }
-
-cdef int answer_netstring(Output* output, const char* text, int size) noexcept nogil:
-    cdef char length[16]
-    cdef int digits
-    if size < 0:
-        return -1
-    if size >= MAX_ANSWER_HEAD:
-        size = MAX_ANSWER_HEAD - 1
-    digits = snprintf(length, sizeof(length), "%d:", size)
-    return append(output, length, digits) | append(output, text, size) | append(output, ",", 1)
-
-
-cdef const char* refusal_text(int status) noexcept nogil:
-    if status == 500:
-        return "the job was given up: its workers died of it"
-    if status == 502:
-        return "the worker was lost before it had answered"
-    if status == 503:
-        return "the backlog is full"
-    if status == 504:
-        return "the deadline passed before a worker was free"
-    return "the request could not be served"

@@ -79,7 +79,7 @@ class Hub:
         whole: bool = False,
         max_attempts: int = 3,
         max_backlog: int = 65536,
-        max_queued_bytes: int = 1024 * 1024 * 1024,
+        max_queued_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         self._sockets: list[zmq.Socket[bytes]] = []
         self._watched: list[zmq.Socket[bytes]] = []

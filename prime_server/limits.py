@@ -37,8 +37,8 @@ class Limits:
     """Requests in flight of one connection."""
     max_in_flight: int = 65536
     """Requests in flight in all (503)."""
-    max_payload: int = 1024 * 1024 * 1024
-    """Bytes of requests in flight in all (503)."""
+    max_payload: int = 256 * 1024 * 1024
+    """Bytes of requests in flight in all, but for a single one (503)."""
     max_unread: int = 1024 * 1024
     """Response bytes that wait for one slow reader."""
     max_connections: int = 65536

@@ -31,7 +31,7 @@ class Proxy(Hub):
         retryable: bool = False,
         max_attempts: int = 3,
         max_backlog: int = 65536,
-        max_queued_bytes: int = 1024 * 1024 * 1024,
+        max_queued_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         super().__init__(
             context,

@@ -24,8 +24,9 @@ EXIT_AFTER = 1.0  # seconds after the drain time at which the process is gone, w
 class Threads:
     """A server at `listen` and a pipeline of `stages` behind it, all in this process.
 
-    `stages` are the work functions in order, plain or native; `workers` is the number of threads of each, or one number for all. Listens once made
-    (`endpoint` tells where), works inside `with`: either on a thread of its own, or in this one while `serve()` runs. The options are those of `Hub`.
+    `stages` are the work functions in order, plain or native; `workers` is the number of threads of each, or one number for all. The jobs of a stage
+    have `max_queued_bytes` at most, and `limits` bounds the server; over a bound the answer is 503. Listens once made (`endpoint` tells where), works
+    inside `with`: either on a thread of its own, or in this one while `serve()` runs. The other options are those of `Hub`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Threads:
         window: int = 64,
         retryable: bool = False,
         max_attempts: int = 3,
+        max_queued_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         counts = worker_counts(stages, workers)
         name = f"inproc://prime-server-{next(_numbers)}"
@@ -72,6 +74,7 @@ class Threads:
                 retryable=retryable,
                 whole=True,
                 max_attempts=max_attempts,
+                max_queued_bytes=max_queued_bytes,
             )
             for index, (work, count) in enumerate(zip(stages, counts, strict=True)):
                 for _ in range(count):

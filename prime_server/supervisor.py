@@ -116,7 +116,8 @@ class Processes:
     are those of `Hub`.
 
     The job of a process that dies goes to another one where the request is idempotent by its method, or any if they are `retryable`; to at most
-    `max_attempts` that die while they run it, and to no third one if it is what they die of. Its client gets 502 or 500 then.
+    `max_attempts` that die while they run it, and to no third one if it is what they die of. Its client gets 502 or 500 then. A stage's jobs have
+    `max_queued_bytes` at most, and `limits` bounds the server; over a bound the answer is 503.
 
     A process whose job goes on for `grace_seconds` past the request's deadline (0: for ever), as it hangs or never calls `check()`, is killed and
     replaced at once, GIL or not; the client has had its 504, and the job is not repeated.
@@ -140,6 +141,7 @@ class Processes:
         grace_seconds: float = 2.0,
         retryable: bool = False,
         max_attempts: int = 3,
+        max_queued_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         counts = worker_counts(stages, workers)
         self._drain_seconds = drain_seconds
@@ -177,6 +179,7 @@ class Processes:
                 retryable=retryable,
                 whole=True,
                 max_attempts=max_attempts,
+                max_queued_bytes=max_queued_bytes,
             )
             self._clean_up.callback(self._hub.close)
             for index, (stage, count) in enumerate(zip(stages, counts, strict=True)):

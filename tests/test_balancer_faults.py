@@ -4,7 +4,7 @@ import dataclasses
 import struct
 
 import pytest
-from balancing import CANCEL, FROM_PROXY, IDEMPOTENT, LIFE, REFUSAL, RETRYABLE, STAMP, Desk, foreign, hello, info, key, report
+from balancing import BEHIND, CANCEL, FROM_PROXY, IDEMPOTENT, LIFE, REFUSAL, RETRYABLE, STAMP, Desk, foreign, hello, info, key, report
 
 from prime_server._ext.info import RequestInfo
 
@@ -520,13 +520,48 @@ def test_what_can_not_make_its_deadline_is_refused_at_once():
     desk.sent()
     desk.later(1_000)
     desk.beat("a")
-    desk.job(1, 2, 3, time_left=2_000)
+    desk.job(1, 2, 3, time_left=3_000)
     assert desk.stats("wait_us") == 3_000
-    desk.job(4, time_left=2_999)
-    desk.job(5, time_left=3_000)
+    desk.job(4, time_left=3_999)
+    desk.job(5, time_left=4_000)
     desk.job(6)
     assert desk.sent() == [("", 503, 4), ("a", 1)]
     assert desk.refused() == {503: 1}
+
+
+def test_a_refusal_tells_when_all_that_is_here_will_be_done():
+    desk = Desk(max_backlog=6)
+    desk.ours("a", "b", window=1, service=500_000)
+    desk.job(*range(9))
+    refusals = [frames for where, frames in desk.messages() if where == "sessions"]
+    ((info_frame,),) = refusals
+    refused = RequestInfo.from_bytes(info_frame)
+    assert (refused.code, refused.time_left) == (503, 8 * 500_000 // 2)
+
+
+def test_what_is_pipelined_waits_behind_what_is_not_and_gives_way_to_it():
+    desk = Desk(max_backlog=12)
+    desk.job(*range(10), flags=IDEMPOTENT | BEHIND)
+    desk.job(*range(100, 104))
+    assert desk.sent() == [("", 503, 9), ("", 503, 8)]
+    desk.job(200, flags=IDEMPOTENT | BEHIND)
+    assert desk.sent() == [("", 503, 200)]
+    order = []
+    for _ in range(12):
+        desk.beat("a")
+        order += [number for _, number in desk.sent()]
+    assert order == [100, 101, 102, 103, *range(8)]
+
+
+def test_what_is_pipelined_has_every_eighth_turn():
+    desk = Desk()
+    desk.job(*range(3), flags=IDEMPOTENT | BEHIND)
+    desk.job(*range(100, 116))
+    order = []
+    for _ in range(19):
+        desk.beat("a")
+        order += [number for _, number in desk.sent()]
+    assert order == [*range(100, 107), 0, *range(107, 114), 1, 114, 115, 2]
 
 
 def test_without_workers_jobs_wait_for_the_first_one():

@@ -4,7 +4,7 @@ Hypothesis lets jobs, workers, deaths, cancellations and time come in any order;
 must be sent next, to whom. So these hold for every history that it finds:
 
 * each job is finished, refused or cancelled, and exactly once;
-* jobs go out first in, first out, what came back before the rest;
+* jobs go out first in, first out, what came back before the rest, and of those behind others of their client's one after seven of the rest;
 * no job is with two workers at a time, nor given again after it may have run, except where it may be repeated;
 * no worker is idle while a job waits that it may be given, and the one that has been idle longest is next, except that a worker that has just
   been given tiny jobs gets some more of them;
@@ -18,7 +18,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from balancing import IDEMPOTENT, IDLE, LEAVING, LIFE, Desk, key
+from balancing import BEHIND, IDEMPOTENT, IDLE, LEAVING, LIFE, Desk, key
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -34,6 +34,7 @@ class Job:
     sender: str
     deadline: int | None
     arrived: int
+    behind: bool = False  # others of its client's
     strikes: int = 0
     gives: int = 0
     suspected: bool = False
@@ -71,6 +72,8 @@ class Model:
         self.max_backlog, self.max_attempts = max_backlog, max_attempts
         self.jobs: list[Job] = []
         self.backlog: list[Job] = []
+        self.second: list[Job] = []  # those behind others of their client's
+        self.turns = 0  # of the backlog, since one of these was given away
         self.refusals: list[tuple[str, int, int]] = []
         self.greetings: list[str] = []
         self.greeted_peers: set[str] = set()
@@ -102,6 +105,18 @@ class Model:
         else:
             self.refuse(job, 500 if job.kind == "again" and job.strikes >= 2 else 502)
 
+    @property
+    def waiting(self) -> list[Job]:
+        return self.backlog + self.second
+
+    def leave(self, job: Job) -> None:
+        (self.backlog if job in self.backlog else self.second).remove(job)
+
+    def head(self) -> Job | None:
+        if self.second and (self.turns >= 7 or not self.backlog):
+            return self.second[0]
+        return self.backlog[0] if self.backlog else None
+
     def learn(self, service: int) -> None:
         self.service = service if self.service is None else self.service + (service - self.service) / 8
 
@@ -120,12 +135,16 @@ class Model:
             return False
         return len(worker.held) < worker.window
 
-    def expected_wait(self) -> int:
-        mean = self.service if self.service is not None else self.turnaround
+    def mean(self) -> float:
+        return self.service if self.service is not None else self.turnaround or 0
+
+    def expected_wait(self, behind: bool) -> int:
         held = sum(len(worker.held) for worker in self.workers)
-        if len(self.idle) > len(self.backlog) or not self.workers or mean is None:
+        first, second = len(self.backlog), len(self.second)
+        ahead = second + min(first, 7 * (second + 1)) if behind else first + min(first // 7, second)
+        if len(self.idle) > ahead or not self.workers:
             return 0
-        return int(mean * (len(self.backlog) + held) / len(self.workers))
+        return int(self.mean() * (ahead + held) / len(self.workers))
 
     def rank(self, worker: Worker) -> None:
         idle = not worker.held and not worker.leaving and worker in self.workers
@@ -140,15 +159,16 @@ class Model:
         if self.greetings:
             return (self.greetings.pop(0), "hello")
         if not self.refusals:
-            while self.backlog and self.backlog[0].deadline is not None and self.backlog[0].deadline <= now:
-                self.refuse(self.backlog.pop(0), 504)
+            while (job := self.head()) and job.deadline is not None and job.deadline <= now:
+                self.leave(job)
+                self.refuse(job, 504)
                 if self.refusals:
                     break
         if self.refusals:
             return self.refusals.pop(0)
-        if not self.backlog:
+        job = self.head()
+        if job is None:
             return None
-        job = self.backlog[0]
         if self.idle:
             worker = self.idle[0]
             last = self.filling
@@ -173,7 +193,10 @@ class Model:
         return (frozenset([worker.name]), job.number)
 
     def give(self, name: str, now: int) -> None:
-        job = self.backlog.pop(0)
+        job = self.head()
+        assert job is not None
+        self.turns = 0 if job in self.second or not self.second else self.turns + 1
+        self.leave(job)
         worker = next(worker for worker in self.workers if worker.name == name)
         assert not any(job in other.held for other in self.workers)
         assert not job.cancelled
@@ -213,33 +236,38 @@ class Balancing(RuleBasedStateMachine):
         sender=st.sampled_from(["", "srv", "other"]),
         left=st.sampled_from([None, None, 60_000_000, 60_000_000, 1_000]),
         strikes=st.sampled_from([0, 0, 0, 0, 0, 1]),
+        behind=st.booleans(),
         taken=mostly,
     )
-    def jobs_come(self, kinds: list[str], sender: str, left: int | None, strikes: int, taken: bool) -> None:
+    def jobs_come(self, kinds: list[str], sender: str, left: int | None, strikes: int, behind: bool, taken: bool) -> None:
         for kind in kinds:
-            self.job_comes(kind, sender, left, strikes)
+            self.job_comes(kind, sender, left, strikes, behind)
         if taken:
             self.take()
 
-    def job_comes(self, kind: str, sender: str, left: int | None, strikes: int) -> None:
+    def job_comes(self, kind: str, sender: str, left: int | None, strikes: int, behind: bool) -> None:
         model, desk = self.model, self.desk
         number = len(model.jobs)
         if kind == "foreign":
-            left, strikes = None, 0
-        job = Job(number, kind, sender, None if left is None else desk.now + left, desk.now, strikes)
+            left, strikes, behind = None, 0, False
+        job = Job(number, kind, sender, None if left is None else desk.now + left, desk.now, behind, strikes)
         model.jobs.append(job)
         if kind == "foreign":
             desk.foreign_job(number, sender=sender)
         else:
-            desk.job(number, sender=sender, flags=IDEMPOTENT if kind == "again" else 0, time_left=left or 0, strikes=strikes)
+            flags = (IDEMPOTENT if kind == "again" else 0) | (BEHIND if behind else 0)
+            desk.job(number, sender=sender, flags=flags, time_left=left or 0, strikes=strikes)
             if sender and sender not in model.greeted_peers:
                 model.greeted_peers.add(sender)
                 model.greetings.append(sender)
-        wait = model.expected_wait()
-        if (left is not None and wait > left) or len(model.backlog) >= model.max_backlog + len(model.idle):
+        wait = model.expected_wait(behind)
+        most = model.max_backlog + len(model.idle)
+        if not behind and model.second and len(model.waiting) >= most:
+            model.refuse(model.second.pop(), 503)
+        if (left is not None and wait and wait + model.mean() > left) or len(model.waiting) >= most:
             model.refuse(job, 503)
         else:
-            model.backlog.append(job)
+            (model.second if behind else model.backlog).append(job)
 
     @precondition(lambda self: self.model.jobs)
     @rule(which=numbers)
@@ -248,17 +276,17 @@ class Balancing(RuleBasedStateMachine):
         life = 0 if job.kind == "foreign" else LIFE
         self.desk.balancer.cancel_request(life, key(job.number), now=self.desk.now)
         held = any(job in worker.held for worker in self.model.workers)
-        if job in self.model.backlog:
-            self.model.backlog.remove(job)
+        if job in self.model.waiting:
+            self.model.leave(job)
             self.model.finish(job, "cancelled")
         elif held and not job.cancelled:
             job.cancelled = True
             self.model.finish(job, "cancelled")
 
-    @precondition(lambda self: self.model.backlog)
+    @precondition(lambda self: self.model.waiting)
     @rule(which=numbers)
     def job_comes_again(self, which: int) -> None:
-        job = self.model.backlog[which % len(self.model.backlog)]
+        job = self.model.waiting[which % len(self.model.waiting)]
         if job.kind != "foreign":
             before = self.desk.stats("duplicates")
             self.desk.job(job.number, flags=IDEMPOTENT, attempt=1)
@@ -426,11 +454,11 @@ class Balancing(RuleBasedStateMachine):
         worker = self.model.gone[which % len(self.model.gone)]
         if self.desk.now - worker.lost_at >= GONE_US:
             return
-        jobs = [job for job in self.model.backlog if job.last is worker and job.kind != "foreign"]
+        jobs = [job for job in self.model.waiting if job.last is worker and job.kind != "foreign"]
         if worker.ours:
             self.desk.report(worker.name, finished=[job.number for job in jobs])
             for job in jobs:
-                self.model.backlog.remove(job)
+                self.model.leave(job)
                 self.model.finish(job, "finished")
         else:
             self.desk.beat(worker.name)
@@ -444,13 +472,13 @@ class Balancing(RuleBasedStateMachine):
     @rule()
     def it_ticks(self) -> None:
         model, now = self.model, self.desk.now
-        for job in sorted((job for job in model.backlog if job.deadline is not None and job.deadline <= now), key=lambda job: job.deadline):
-            model.backlog.remove(job)
+        for job in sorted((job for job in model.waiting if job.deadline is not None and job.deadline <= now), key=lambda job: job.deadline):
+            model.leave(job)
             model.refuse(job, 504)
         # Those with the same deadline may expire in any order.
         model.refusals.sort(key=lambda refusal: refusal[2])
         wants = self.desk.balancer.tick_at(now)
-        deadlines = [job.deadline for job in model.backlog if job.deadline is not None]
+        deadlines = [job.deadline for job in model.waiting if job.deadline is not None]
         if deadlines:
             assert wants is not None
             assert wants <= min(deadlines)
@@ -513,7 +541,7 @@ class Balancing(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         model, stats = self.model, self.desk.balancer.stats()
-        assert stats["backlog"] == len(model.backlog)
+        assert stats["backlog"] == len(model.waiting)
         assert stats["held"] == sum(len(worker.held) for worker in model.workers)
         assert stats["workers"] == len(model.workers)
         assert stats["idle"] == len(model.idle)
@@ -537,7 +565,7 @@ class Balancing(RuleBasedStateMachine):
             desk.lose(worker.name)
             self.buried(worker)
         self.take()
-        while model.backlog:
+        while model.waiting:
             name = f"last{self.names}"
             self.names += 1
             worker = Worker(name, False, 1, desk.now, progress=desk.now)
@@ -585,7 +613,7 @@ def test_long_histories(seed: int) -> None:
         event = chance.random()
         if event < 0.3:
             few = [pick(kinds) for _ in range(chance.randint(1, 8))]
-            machine.jobs_come(few, pick(["", "srv"]), pick([None, 60_000_000, 3_000]), 0, chance.random() < 0.8)
+            machine.jobs_come(few, pick(["", "srv"]), pick([None, 60_000_000, 3_000]), 0, pick([True, False]), chance.random() < 0.8)
         elif event < 0.6:
             busy = pick([0, 0, 0, 100, 2_000])
             returned = pick([64, 2]) if busy else 0
@@ -603,7 +631,7 @@ def test_long_histories(seed: int) -> None:
             pick(
                 [
                     lambda which=which: machine.job_is_cancelled(which) if machine.model.jobs else None,
-                    lambda which=which: machine.job_comes_again(which) if machine.model.backlog else None,
+                    lambda which=which: machine.job_comes_again(which) if machine.model.waiting else None,
                     lambda which=which: machine.worker_dies(which, True) if any(worker.held for worker in machine.model.workers) else None,
                     lambda which=which: machine.dead_worker_is_heard(which) if machine.model.gone else None,
                     lambda which=which: machine.worker_reports(which, pick([64, 1]), 64, 0, 1, True, True, True),

@@ -314,6 +314,31 @@ def test_over_the_bound_in_all_a_request_is_refused_at_once() -> None:
     assert len(sessions.jobs_for_workers()) == 1
 
 
+def test_who_is_refused_is_told_when_to_come_again() -> None:
+    """20 in flight, of which 5 were answered in a second: 4 s."""
+    sessions = Sessions(max_in_flight=20)
+    connections = [sessions.connect() for _ in range(26)]
+    for connection in connections[:20]:
+        sessions.receive(connection, request())
+    jobs = sessions.jobs_for_workers()
+    for turn, (job, connection) in enumerate(zip(jobs[:5], connections[20:25], strict=True), 1):
+        sessions.result_frames(result(job), now=turn * SECOND // 5)
+        sessions.receive(connection, request(), now=turn * SECOND // 5)
+    sessions.receive(connections[25], request(), now=SECOND)
+    assert b"Retry-After: 4\r\n" in sessions.output(connections[25])
+
+
+def test_an_eighth_of_the_bound_is_kept_for_those_who_ask_one_thing_at_a_time() -> None:
+    sessions = Sessions(max_in_flight=16)
+    greedy, modest, late = (sessions.connect() for _ in range(3))
+    sessions.receive(greedy, request() * 20)
+    assert len(sessions.jobs_for_workers()) == 14
+    for connection in (modest, late):
+        sessions.receive(connection, request())
+    assert len(sessions.jobs_for_workers()) == 2
+    assert not sessions.output(late)
+
+
 def test_bytes_in_flight_are_bounded() -> None:
     sessions = Sessions(max_payload=5000)
     connection = sessions.connect()

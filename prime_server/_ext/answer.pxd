@@ -10,6 +10,7 @@ from prime_server._ext.output cimport Output
 cdef enum:
     MALFORMED = -1
     NO_MEMORY = -2
+    MAX_ANSWER_HEAD = 256
 
 # How one request wants to be answered.
 cdef struct Manner:
@@ -26,5 +27,9 @@ cdef int answer_plain(Output* to, int status, const char* text, const char* fiel
 cdef int answer_result(Output* to, Multipart* result, int at, bint ours, const Manner* manner) noexcept nogil
 # The line of the field with this lower-case name among complete lines, or NULL.
 cdef const char* find_field(const char* at, const char* end, const char* name, size_t size) noexcept nogil
+# A text of `size` bytes, of which it takes MAX_ANSWER_HEAD - 1 at most, as a netstring. 0, or less without memory.
+cdef int answer_netstring(Output* output, const char* text, int size) noexcept nogil
+# Why a proxy has refused a job.
+cdef const char* refusal_text(int status) noexcept nogil
 # The standard phrase of a status code.
 cdef const char* phrase(int status) noexcept nogil

@@ -26,6 +26,7 @@ cdef class Asking(Connections):
 
     # A job to be filled in, behind the others, without frames. NULL without memory.
     cdef Multipart* new_job(self) noexcept nogil
+    cdef void shrink_jobs(self) noexcept nogil
     # The next job for the first stage, owned by the caller. False: none.
     cdef bint take_job(self, Multipart* into) noexcept nogil
     # Whose job it is, to be marked as sent; NULL: nobody waits for it any more.

@@ -78,10 +78,13 @@ cdef class Balancer:
     # Jobs that are queued here or with workers.
     cdef size_t pending(self) noexcept nogil
     # How long a job that came now would wait for a worker, as far as can be told: us.
-    cdef int64_t expected_wait(self) noexcept nogil
+    cdef int64_t expected_wait(self, bint behind) noexcept nogil
+    # And until all that is here now is done.
+    cdef int64_t drained_in(self) noexcept nogil
 
     # --- its own
     cdef void refuse(self, Job* job, int status) noexcept nogil
+    cdef double mean(self) noexcept nogil  # what a job takes a worker, us; 0: not known yet
     cdef void abandon(self, Job* job) noexcept nogil
     cdef void end_life(self, uint64_t life) noexcept nogil
     cdef void let_go(self, Job* job, Worker* worker) noexcept nogil

@@ -73,6 +73,7 @@ cdef struct Connection:
     int in_flight              # pendings
     int waiting_for_workers    # of them those with a worker
     size_t held                # bytes of held answers
+    size_t counted             # of `unread`
     Pending* first
     Pending* last
     Output output
@@ -96,6 +97,7 @@ cdef class Connections:
     cdef size_t max_unread         # response bytes that wait for one reader
     cdef size_t in_flight          # requests that a result is waited for
     cdef size_t payload            # their bytes
+    cdef size_t unread             # bytes of answers that wait for their turn or their reader
     cdef Pending** table           # owned, by id
     cdef size_t table_size         # a power of two
     cdef Pending* oldest
@@ -136,6 +138,8 @@ cdef class Connections:
     # What it waits for, for ever or until its time is over.
     cdef void wait_for(self, Connection* connection, Waiting what, int64_t now) noexcept nogil
     cdef void set_waiting(self, Connection* connection, int64_t now) noexcept nogil
+    # Counts what waits for its reader.
+    cdef void count(self, Connection* connection) noexcept nogil
     cdef bint over_bound(self, Connection* connection) noexcept nogil
     # A pending at the end of the connection's queue. NULL without memory: the connection is broken then.
     cdef Pending* new_pending(self, Connection* connection) noexcept nogil

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 
 from prime_server._ext.edge cimport Edge
 from prime_server._ext.libzmq cimport Message, Multipart
+from prime_server._ext.memory cimport Tide
 from prime_server._ext.scheduling cimport Patience
 from prime_server._ext.sessions cimport Sessions
 from prime_server._ext.watch cimport Watch
@@ -54,6 +55,7 @@ cdef class Hub:
     cdef int64_t log_flushed
     cdef int running
     cdef Patience patience
+    cdef Tide tide
 
     cdef int loop(self, bint signals) except -1 nogil
     cdef Link* link(self, socket, LinkKind kind, int stage) except NULL
@@ -68,5 +70,6 @@ cdef class Hub:
     cdef void publish(self, int64_t now) noexcept nogil
     cdef void look_at_pace(self, int64_t now) noexcept nogil
     cdef int64_t tick(self, int64_t now) noexcept nogil
+    cdef size_t level(self) noexcept nogil
     cdef bint finished(self, int64_t now) noexcept nogil
     cdef void begin_drain(self, int64_t until, int64_t now) noexcept nogil

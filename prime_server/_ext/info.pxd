@@ -29,6 +29,7 @@ cdef enum:
     FLAG_NETSTRING = 0x0100    # the client speaks netstring: the answer is one
     FLAG_RAW = 0x0200          # the client speaks a protocol of the user's: the answer is the bytes that the worker gives
     FLAG_BROKEN = 0x0400       # of a result: the response can't be completed, the connection is to be closed
+    FLAG_BEHIND = 0x8000       # its client has asked for something before it that isn't answered yet: it waits behind those that nothing is owed to
     FLAG_CANCEL = 0x0800       # no job, one frame: nobody waits for the request any more, with key 0 for any of this server's life; sent to ours only
 
 cdef struct Info:
@@ -40,7 +41,7 @@ cdef struct Info:
     uint16_t flags
     uint32_t sequence          # of a result
     uint64_t life              # the server's
-    int64_t time_left          # us until the deadline, 0: no deadline; what has expired has -1
+    int64_t time_left          # us until the deadline, 0: no deadline; what has expired has -1; of a refusal with 503 until it may be tried again
     uint8_t attempt            # how often a proxy has given it to a worker, over all stages' redeliveries
     uint8_t strikes            # how many workers died of it
     uint16_t hops              # stages behind it

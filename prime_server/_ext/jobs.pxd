@@ -13,6 +13,7 @@ cdef enum:                 # Job.place: the list that the job is linked into
     DECLINED = 2           # queued, and `choose` wanted none of the idle workers for it
     HELD = 3               # by a worker
     REFUSED = 4            # its refusal waits to be taken
+    BEHIND = 5             # queued among those of clients that are owed an answer to something before
 
 cdef struct Job:
     Job* next
@@ -39,6 +40,9 @@ cdef struct Job:
     bint cancelled         # held, and nobody waits for it: forgotten when its worker lets go of it
     bint settled           # found waiting at the end of a round, and made ready for it
 
+cdef enum:
+    FIRST = 7
+
 cdef struct JobList:
     Job* first
     Job* last
@@ -47,6 +51,8 @@ cdef struct JobList:
 cdef struct Jobs:
     JobList backlog        # owned, as the other lists: next in line first
     JobList declined       # their place in line is before the backlog
+    JobList behind         # one of these is given away for FIRST of the backlog
+    int turns              # of the backlog since, while there was one behind
     JobList refusals
     Table table            # of all jobs that are queued or held
     Job** heap             # owned: the queued ones that have a deadline, the earliest first
@@ -117,7 +123,11 @@ cdef bint job_known(const Jobs* jobs, const Job* job) noexcept nogil
 
 # To the front of the backlog, of a job that stands in no list.
 cdef void requeue(Jobs* jobs, Job* job) noexcept nogil
-# Out of the backlog, or the declined ones.
+# To the end of its line, of a job that stands in no list.
+cdef void enqueue(Jobs* jobs, Job* job) noexcept nogil
+# The last one of those behind, out of all lists and the table.
+cdef Job* take_last(Jobs* jobs) noexcept nogil
+# Out of the line that it stands in.
 cdef void dequeue(Jobs* jobs, Job* job) noexcept nogil
 # From the backlog to the declined ones, and all of them back.
 cdef void decline(Jobs* jobs, Job* job) noexcept nogil
@@ -126,7 +136,25 @@ cdef void reconsider(Jobs* jobs) noexcept nogil
 cdef void settle(Jobs* jobs) noexcept nogil
 
 cdef inline size_t queued(const Jobs* jobs) noexcept nogil:
-    return jobs.backlog.count + jobs.declined.count
+    return jobs.backlog.count + jobs.declined.count + jobs.behind.count
+
+cdef inline bint over_bound(const Jobs* jobs, const Job* job, size_t most, size_t most_bytes) noexcept nogil:
+    # A single job is taken however big it is.
+    return queued(jobs) >= most or (jobs.size + job.size > most_bytes and jobs.table.count > 0)
+
+cdef inline Job* next_in_line(const Jobs* jobs) noexcept nogil:
+    return jobs.behind.first if jobs.backlog.first == NULL or (jobs.turns >= FIRST and jobs.behind.first != NULL) else jobs.backlog.first
+
+cdef inline void next_turn(Jobs* jobs, const Job* job) noexcept nogil:
+    """The job at the head of a line is given away."""
+    jobs.turns = 0 if job.place == BEHIND or jobs.behind.first == NULL else jobs.turns + 1
+
+cdef inline size_t ahead_of(const Jobs* jobs, bint behind) noexcept nogil:
+    """How many are given away before one that comes now."""
+    cdef size_t first = jobs.backlog.count + jobs.declined.count
+    if behind:
+        return jobs.behind.count + min(first, FIRST * (jobs.behind.count + 1))
+    return first + min(first // FIRST, jobs.behind.count)
 
 cdef inline Job* earliest(const Jobs* jobs) noexcept nogil:
     """The settled job with the earliest deadline, or NULL."""

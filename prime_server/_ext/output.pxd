@@ -12,6 +12,7 @@ cdef struct Piece:
     Piece* next
     size_t begin               # what is left to send: data + begin to data + end
     size_t end
+    size_t room                # for bytes behind it
     bint referenced            # the bytes are the message's
     Message message            # owned when referenced
     # behind it, when not referenced, the bytes
@@ -34,6 +35,8 @@ cdef inline char* piece_data(Piece* piece) noexcept nogil:
 cdef int append(Output* output, const void* data, size_t size) noexcept nogil
 # Takes over the message; its bytes before `begin` are left out. 0, or -1 without memory (the message is closed).
 cdef int append_message(Output* output, Message* message, size_t begin) noexcept nogil
+# Gives back what a short text has not used of its block, where it may have to wait.
+cdef void tighten(Output* output) noexcept nogil
 # Moves all of `source` to the end of `output`.
 cdef void splice(Output* output, Output* source) noexcept nogil
 # Drops `size` bytes from the front: they have been sent.

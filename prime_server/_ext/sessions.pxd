@@ -4,15 +4,15 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from prime_server._ext.access_log cimport AccessLog
+from prime_server._ext.admission cimport Admission
 from prime_server._ext.answer cimport Manner
-from prime_server._ext.asking cimport Asking
 from prime_server._ext.connections cimport Connection, Pending
 from prime_server._ext.info cimport Info
 from prime_server._ext.libzmq cimport Multipart
 from prime_server._ext.output cimport Output
 from prime_server._ext.policy cimport Policy
 
-cdef class Sessions(Asking):
+cdef class Sessions(Admission):
     cdef readonly uint64_t life
     cdef uint32_t next_id
     cdef object user_protocol
@@ -26,10 +26,8 @@ cdef class Sessions(Asking):
     cdef size_t min_body           # bytes per FOR_BODY period
     cdef bint retryable            # every request may be repeated
     cdef bint keeps                # requests, to send them again when a proxy was lost
-    cdef size_t max_in_flight      # in all
-    cdef size_t max_payload        # bytes of requests in flight in all
     # counters
-    cdef uint64_t requests, answered, refused, late, malformed, timeouts, clients_gone, overloads, health_checks, preflights, bytes_in, bytes_out
+    cdef uint64_t requests, answered, refused, late, malformed, timeouts, clients_gone, health_checks, preflights, bytes_in, bytes_out
 
     # Bytes have come.
     cdef void received(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil

@@ -36,7 +36,7 @@ class Sessions:
         max_request: int = 10485760,
         max_pipelined: int = 64,
         max_in_flight: int = 65536,
-        max_payload: int = 1073741824,
+        max_payload: int = 268435456,
         max_unread: int = 1048576,
     ) -> None: ...
     @property

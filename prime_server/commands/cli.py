@@ -110,6 +110,12 @@ def read_size(text: str) -> int:
     return int(match["number"]) * _UNITS[match["unit"].upper()]
 
 
+def read_count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text) or not int(text):
+        raise ValueError(f"{text!r} is no number of requests; it should be a whole number in 1…999999999")
+    return int(text)
+
+
 def read_window(text: str) -> int:
     if not re.fullmatch(r"\d{1,4}", text) or not 1 <= int(text) <= 1024:
         raise ValueError(f"{text!r} is no window; it should be a whole number in 1…1024")
@@ -146,6 +152,20 @@ def health_argument(function: F) -> F:
     return click.argument("health_check", metavar="[/HEALTH]", required=False, callback=read_by(read_health))(function)
 
 
+def in_flight_option(function: F) -> F:
+    return click.option(
+        "--max-in-flight", metavar="N", default="65536", show_default=True, callback=read_by(read_count),
+        help="Requests that may be unanswered at a time; more are answered 503 with Retry-After.",
+    )(function)  # fmt: skip
+
+
+def queued_option(function: F) -> F:
+    return click.option(
+        "--max-queued-bytes", metavar="BYTES", default="256M", show_default=True, callback=read_by(read_size),
+        help="Bytes that all of them may have together; over it 503, too.",
+    )(function)  # fmt: skip
+
+
 def serving_options(log: str | None = "-") -> Callable[[F], F]:
     """The named options of every command that serves; `log` is the access log's default."""
     options: list[Callable[[F], F]] = [
@@ -155,6 +175,8 @@ def serving_options(log: str | None = "-") -> Callable[[F], F]:
         click.option(
             "--max-request", metavar="BYTES", default="10M", show_default=True, callback=read_by(read_size), help="Largest body of a request."
         ),
+        in_flight_option,
+        queued_option,
         click.option("--log", default=log, show_default=log is not None, metavar="PATH|-|none", help="Access log; - is stdout."),
         click.version_option(package_name="prime-server"),
     ]

@@ -22,7 +22,9 @@ Examples:
 @cli.drain_argument
 @edge.options
 @cli.serving_options()
-def command(listen: str, workers: int, drain_seconds: float, timeout: float, max_request: int, log: str) -> None:
+def command(
+    listen: str, workers: int, drain_seconds: float, timeout: float, max_request: int, max_in_flight: int, max_queued_bytes: int, log: str
+) -> None:
     """Answer every HTTP request on LISTEN with its body, or with its target where it has none.
 
     LISTEN is tcp://HOST:PORT (HOST may be *, PORT 0 for a free one) or unix:PATH, WORKERS the number of worker threads, DRAIN_SECONDS how long
@@ -33,8 +35,9 @@ def command(listen: str, workers: int, drain_seconds: float, timeout: float, max
         [echo],
         workers,
         drain_seconds=drain_seconds,
-        limits=Limits(request_timeout=timeout, max_request=max_request),
+        limits=Limits(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes),
         log=cli.log_of(log),
+        max_queued_bytes=max_queued_bytes,
         on_ready=cli.say_ready("/echo"),
         **edge.options_of(),
     )

@@ -36,7 +36,16 @@ Examples:
 @edge.options
 @cli.serving_options()
 def command(
-    listen: str, root: Path, drain_seconds: float, health_check: str | None, workers: int, timeout: float, max_request: int, log: str
+    listen: str,
+    root: Path,
+    drain_seconds: float,
+    health_check: str | None,
+    workers: int,
+    timeout: float,
+    max_request: int,
+    max_in_flight: int,
+    max_queued_bytes: int,
+    log: str,
 ) -> None:
     """Serve the files below ROOT (default: the current directory) by GET and HEAD on LISTEN.
 
@@ -49,8 +58,9 @@ def command(
         workers,
         drain_seconds=drain_seconds,
         health_check=health_check,
-        limits=Limits(request_timeout=timeout, max_request=max_request),
+        limits=Limits(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes),
         log=cli.log_of(log),
+        max_queued_bytes=max_queued_bytes,
         on_ready=cli.say_ready("/"),
         **edge.options_of(),
     )

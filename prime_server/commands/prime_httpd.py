@@ -32,6 +32,8 @@ Examples:
     "--protocol", metavar="NAME", type=click.Choice(["http", "netstring"]), default="http", show_default=True,
     help="What clients speak: http or netstring.",
 )  # fmt: skip
+@cli.in_flight_option
+@cli.queued_option
 @cli.retryable_option("Any request")
 @edge.options
 @click.version_option(package_name="prime-server")
@@ -46,6 +48,8 @@ def command(
     drain_seconds: float,
     health_check: str | None,
     protocol: str,
+    max_in_flight: int,
+    max_queued_bytes: int,
     retryable: bool,
 ) -> None:
     """Take requests at LISTEN, send them to the first stage's PROXY and answer with what workers send to the LOOPBACK; tell the workers over
@@ -57,7 +61,9 @@ def command(
     take after SIGTERM, /HEALTH a path that is answered 200, and 503 from SIGTERM on.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    limits = Limits(request_timeout=request_timeout_s, max_request=max_request_bytes)
+    limits = Limits(
+        request_timeout=request_timeout_s, max_request=max_request_bytes, max_in_flight=max_in_flight, max_payload=max_queued_bytes
+    )
     try:
         with Server(
             context,

@@ -21,9 +21,16 @@ Examples:
 @cli.bound_argument("downstream")
 @cli.drain_argument
 @cli.attempts_option
+@click.option(
+    "--max-backlog", metavar="N", default="65536", show_default=True, callback=cli.read_by(cli.read_count),
+    help="Jobs that may wait for a worker; more are refused with 503.",
+)  # fmt: skip
+@cli.queued_option
 @cli.retryable_option("Any job")
 @click.version_option(package_name="prime-server")
-def command(upstream: str, downstream: str, drain_seconds: float, max_attempts: int, retryable: bool) -> None:
+def command(
+    upstream: str, downstream: str, drain_seconds: float, max_attempts: int, max_backlog: int, max_queued_bytes: int, retryable: bool
+) -> None:
     """Take jobs at UPSTREAM, from the server or the workers of the stage before, and give each to a worker at DOWNSTREAM that is free for it.
 
     Both are tcp:// or ipc:// endpoints and are bound to; the other parts connect to them, in any order of start. DRAIN_SECONDS is how long jobs
@@ -31,7 +38,9 @@ def command(upstream: str, downstream: str, drain_seconds: float, max_attempts: 
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        with Proxy(context, upstream, downstream, max_attempts=max_attempts, retryable=retryable) as proxy:
+        with Proxy(
+            context, upstream, downstream, max_attempts=max_attempts, max_backlog=max_backlog, max_queued_bytes=max_queued_bytes, retryable=retryable
+        ) as proxy:
             quiesce(drain_seconds, exit_after=EXIT_AFTER)
             click.echo(f"forwarding from {upstream} to {downstream}", err=True)
             proxy.forward()

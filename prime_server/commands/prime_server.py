@@ -1,7 +1,6 @@
 """`prime_server run`: one's own functions behind HTTP, each stage in processes of its own."""
 
 import re
-from typing import Any
 
 import click
 
@@ -89,6 +88,8 @@ def run(
     retryable: bool,
     timeout: float,
     max_request: int,
+    max_in_flight: int,
+    max_queued_bytes: int,
     log: str,
 ) -> int:
     """Serve the pipeline of the functions MODULE:FUNCTION, in this order, each in worker processes of its own.
@@ -100,7 +101,7 @@ def run(
     """
     if len(workers) not in (1, len(applications)):
         raise click.BadParameter(f"{len(applications)} stages take 1 or {len(applications)} numbers, not {len(workers)}", param_hint="'--workers'")
-    options: dict[str, Any] = {"limits": Limits(request_timeout=timeout, max_request=max_request), "log": cli.log_of(log), **edge.options_of()}
+    limits = Limits(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes)
     try:
         run_processes(
             listen,
@@ -113,7 +114,10 @@ def run(
             max_attempts=max_attempts,
             retryable=retryable,
             on_ready=cli.say_ready("/"),
-            **options,
+            limits=limits,
+            log=cli.log_of(log),
+            max_queued_bytes=max_queued_bytes,
+            **edge.options_of(),
         )
     except ApplicationError as error:
         click.echo(f"prime_server: {error}", err=True)

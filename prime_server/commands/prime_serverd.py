@@ -64,7 +64,15 @@ Examples:
 @edge.options
 @cli.serving_options(log=None)
 def command(
-    target: str | range, workers: int, drain_seconds: float, health_check: str | None, timeout: float, max_request: int, log: str | None
+    target: str | range,
+    workers: int,
+    drain_seconds: float,
+    health_check: str | None,
+    timeout: float,
+    max_request: int,
+    max_in_flight: int,
+    max_queued_bytes: int,
+    log: str | None,
 ) -> None:
     """Tell whether numbers are prime, by a server, two proxies and two stages of WORKERS threads each in one process.
 
@@ -75,7 +83,7 @@ def command(
     With a COUNT it asks itself about the first COUNT odd numbers from 3 on, with FROM,TO about the odd numbers in that range, and prints
     how many primes it found.
     """
-    limits = Limits(request_timeout=timeout, max_request=max_request)
+    limits = Limits(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes)
     if isinstance(target, str):
         run_threads(
             target,
@@ -85,6 +93,7 @@ def command(
             health_check=health_check,
             limits=limits,
             log=cli.log_of(log or "-"),
+            max_queued_bytes=max_queued_bytes,
             on_ready=cli.say_ready("/is_prime?possible_prime=32416190071"),
             **edge.options_of(),
         )

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import signal
 import socket
 import sys
@@ -74,6 +75,13 @@ class Answer(NamedTuple):
     @property
     def right(self) -> bool:
         return self.status == 200 and self.body == self.question.answer
+
+
+def resident(process: Process, what: str = "VmRSS") -> int:
+    """Bytes that a process has in memory, or by `VmHWM` has had at most."""
+    found = re.search(what + r":\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert found
+    return 1024 * int(found[1])
 
 
 class Load:
@@ -156,9 +164,11 @@ class Rig(Commands):
         with socket.create_server(("127.0.0.1", 0)) as probe:  # the same one again after a restart
             self.address = ("127.0.0.1", probe.getsockname()[1])
 
-    def serve(self, timeout: float = 20) -> Process:
+    def serve(self, *options: str, timeout: float = 20, max_request: str = "10M") -> Process:
+        """The server; /health is its health check."""
         ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
-        self.server = self.command("prime_httpd", f"tcp://127.0.0.1:{self.address[1]}", *ends, "none", "10M", str(timeout), "5")
+        listen = f"tcp://127.0.0.1:{self.address[1]}"
+        self.server = self.command("prime_httpd", listen, *ends, "none", max_request, str(timeout), "5", "/health", *options)
         return self.server  # type: ignore[no-any-return]
 
     def forward(self, stage: int = 0, *options: str) -> Process:

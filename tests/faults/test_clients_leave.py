@@ -1,7 +1,6 @@
 """Clients leave without having waited for their answers: of the requests that were unanswered at least 95 % are interrupted, wherever they are, and
 server, proxy and workers grow by 10 MB at most. The next ones are answered as if nothing had been."""
 
-import re
 import socket
 import struct
 import threading
@@ -9,17 +8,10 @@ from pathlib import Path
 
 import pytest
 import zmq
-from conftest import PATIENCE, Process, Start
-from faulting import PLAIN, PYTHON, Rig, number
+from conftest import PATIENCE, Start
+from faulting import PLAIN, PYTHON, Rig, number, resident
 
 CLIENTS = 20_000
-
-
-def resident(process: Process) -> int:
-    """Bytes."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
-    assert found
-    return 1024 * int(found[1])
 
 
 def leave(address: tuple[str, int], clients: range) -> None:

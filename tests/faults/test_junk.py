@@ -2,15 +2,14 @@
 more than 10 MB, and what is asked next is answered right."""
 
 import random
-import re
 import socket
 import struct
 from pathlib import Path
 
 import pytest
 import zmq
-from conftest import PATIENCE, Process, Start
-from faulting import Rig
+from conftest import PATIENCE, Start
+from faulting import Rig, resident
 
 KEY = struct.pack("<II", 7, 1_700_000_000)
 INFO = KEY + struct.pack("<HH", 1, 0)
@@ -60,13 +59,6 @@ JUNK: dict[str, list[bytes]] = {
 }
 
 SOCKETS = {"up0": zmq.DEALER, "down0": zmq.DEALER, "loopback": zmq.PUSH, "interrupt": zmq.XSUB}
-
-
-def resident(process: Process) -> int:
-    """Bytes."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
-    assert found
-    return 1024 * int(found[1])
 
 
 def throw(rig: Rig, kinds: list[list[bytes]]) -> None:

@@ -30,6 +30,7 @@ cdef enum:
     TABLE_SIZE = 1024          # at first
     INTERRUPTS = 64            # at first
     CREDIT_STEP = STREAM_WINDOW // 4  # bytes that are worth a message
+    IDLE_US = 1000000          # whoever has just been answered is likely to ask again
 
 
 cdef class Connections:
@@ -197,6 +198,17 @@ cdef class Connections:
     cdef void count(self, Connection* connection) noexcept nogil:
         self.unread += connection.output.size + connection.held - connection.counted
         connection.counted = connection.output.size + connection.held
+
+    cdef bint make_room(self, int64_t now) noexcept nogil:
+        cdef Connection* connection = self.waiting_first[<int>FOR_REQUEST]
+        if connection == NULL or now - connection.waiting_since < IDLE_US:
+            return False
+        # It isn't freed here, as an event of the same wait may name it.
+        self.wait_for(connection, FOR_WORKERS, now)
+        connection.broken = True
+        self.touch(connection)
+        self.evicted += 1
+        return True
 
     cdef bint over_bound(self, Connection* connection) noexcept nogil:
         return connection.in_flight >= self.max_pipelined or connection.output.size + connection.held >= self.max_unread

@@ -4,19 +4,22 @@ It moves bytes between sockets and sessions and decides nothing: a connection th
 nothing is lost by not looking), what they have to say is written in one call for all that is there, and what is over is closed. Reads go into one
 buffer for all connections, from which whole requests are parsed in place; the body of a big request is read straight to where it stays.
 
-When the process runs out of descriptors the listener leaves the wait until a connection has closed or a moment has passed: the backlog holds the
-newcomers, and the loop doesn't spin.
+Over the bound of connections a newcomer takes the place of the one that has been idle longest; where none is idle it is turned away by 503, and over
+the bound of its address by 429. When the process runs out of descriptors, or too many are being turned away, the listener leaves the wait until
+a connection has closed or a moment has passed: the backlog holds the newcomers, and the loop doesn't spin.
 """
 
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from posix.unistd cimport close as close_descriptor
 
+from prime_server._ext.addresses cimport addresses_end, addresses_enter, addresses_leave, addresses_start
 from prime_server._ext.output cimport Piece, bytes_of
 from prime_server._ext.readiness cimport HUNG_UP, READABLE, WRITABLE, ready_remove, ready_set
 
+import secrets
 import socket
 
 cdef extern from * nogil:
@@ -26,13 +29,36 @@ cdef extern from * nogil:
     #include <netinet/tcp.h>
     #include <sys/socket.h>
     #include <sys/uio.h>
+    #include <stdint.h>
+    #include <string.h>
 
-    static int prime_accept(int listener, int tcp) {
+    /* Who has connected, as a number: 0 for a unix socket. A multicast prefix, which nobody comes from, stands before an IPv4 address. */
+    static uint64_t prime_address(const struct sockaddr_storage *from) {
+        uint64_t prefix = 0;
+        uint32_t address = 0;
+        if (from->ss_family == AF_INET) {
+            memcpy(&address, &((const struct sockaddr_in *)from)->sin_addr, 4);
+        } else if (from->ss_family == AF_INET6) {
+            const struct in6_addr *six = &((const struct sockaddr_in6 *)from)->sin6_addr;
+            if (!IN6_IS_ADDR_V4MAPPED(six)) {
+                memcpy(&prefix, six, 8);
+                return prefix ? prefix : 1;
+            }
+            memcpy(&address, (const char *)six + 12, 4);
+        } else {
+            return 0;
+        }
+        return 0xffffffff00000000u | address;
+    }
+
+    static int prime_accept(int listener, int tcp, uint64_t *address) {
+        struct sockaddr_storage from;
+        socklen_t size = sizeof(from);
         int one = 1;
     #if defined(__linux__)
-        int descriptor = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int descriptor = accept4(listener, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     #else
-        int descriptor = accept(listener, NULL, NULL);
+        int descriptor = accept(listener, (struct sockaddr *)&from, &size);
         if (descriptor >= 0) {
             fcntl(descriptor, F_SETFL, O_NONBLOCK);
             fcntl(descriptor, F_SETFD, FD_CLOEXEC);
@@ -41,6 +67,7 @@ cdef extern from * nogil:
     #if defined(SO_NOSIGPIPE)
         if (descriptor >= 0) setsockopt(descriptor, SOL_SOCKET, SO_NOSIGPIPE, &one, sizeof(one));
     #endif
+        *address = descriptor >= 0 && tcp ? prime_address(&from) : 0;
         if (descriptor >= 0 && tcp) setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         return descriptor;
     }
@@ -48,7 +75,7 @@ cdef extern from * nogil:
     #define MSG_NOSIGNAL 0
     #endif
     """
-    int accept_one "prime_accept"(int listener, bint tcp)
+    int accept_one "prime_accept"(int listener, bint tcp, uint64_t* address)
     struct iovec:
         void* iov_base
         size_t iov_len
@@ -67,21 +94,24 @@ cdef enum:
     ACCEPTS = 64           # in a row
     PIECES = 64            # written in one call
     PAUSE_US = 100000      # the listener rests, out of descriptors
+    TURNED_AWAY = 128      # connections over the bound, at most, for as long as it takes to tell them
 
 
 cdef class Edge:
-    def __cinit__(self, Sessions sessions not None, listener, *, Py_ssize_t max_connections=65536):
+    def __cinit__(self, Sessions sessions not None, listener, *, Py_ssize_t max_connections=65536, Py_ssize_t max_connections_per_address=0):
         self.sessions = sessions
         self.listener = listener
         self.descriptor = listener.fileno()
         self.tcp = listener.family != socket.AF_UNIX
         self.queue = -1
         self.max_connections = max_connections
+        self.max_per_address = max_connections_per_address
         self.buffer = <char*>malloc(BUFFER_SIZE)
-        if self.buffer == NULL:
+        if self.buffer == NULL or addresses_start(&self.addresses, secrets.randbits(64)) != 0:
             raise MemoryError()
 
     def __dealloc__(self):
+        addresses_end(&self.addresses)
         free(self.buffer)
 
     cdef int attach(self, int queue) except -1:
@@ -107,20 +137,24 @@ cdef class Edge:
 
     cdef void accept(self, int64_t now) noexcept nogil:
         cdef int _turn, descriptor, error
+        cdef uint64_t address
+        cdef bint full
         cdef Connection* connection
         for _turn in range(ACCEPTS):
-            if self.sessions.connections >= self.max_connections:
+            if self.turned_away >= TURNED_AWAY:
                 self.pause(now + PAUSE_US)
                 return
-            descriptor = accept_one(self.descriptor, self.tcp)
+            descriptor = accept_one(self.descriptor, self.tcp, &address)
             if descriptor < 0:
                 error = errno
                 if error == EINTR or error == ECONNABORTED:
                     continue
                 if error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM:
                     self.out_of_descriptors += 1
+                    self.sessions.make_room(now)
                     self.pause(now + PAUSE_US)
                 return
+            full = self.sessions.connections - self.turned_away >= self.max_connections and not self.sessions.make_room(now)
             connection = self.sessions.open(now)
             if connection == NULL:
                 close_descriptor(descriptor)
@@ -130,6 +164,21 @@ cdef class Edge:
             connection.interest = READABLE | HUNG_UP
             if ready_set(self.queue, descriptor, connection, 0, READABLE | HUNG_UP, True) != 0:
                 self.end(connection)
+            elif full:
+                self.refused += 1
+                self.turn_away(connection, 503, "too many connections", now)
+            elif self.max_per_address and address:
+                if addresses_enter(&self.addresses, address) > self.max_per_address:
+                    addresses_leave(&self.addresses, address)
+                    self.refused_address += 1
+                    self.turn_away(connection, 429, "too many connections from one address", now)
+                else:
+                    connection.address = address
+
+    cdef void turn_away(self, Connection* connection, int status, const char* why, int64_t now) noexcept nogil:
+        connection.turned_away = True
+        self.turned_away += 1
+        self.sessions.turn_away(connection, status, why, now)
 
     cdef void serve(self, Connection* connection, int events, int64_t now) noexcept nogil:
         cdef int _turn
@@ -218,13 +267,18 @@ cdef class Edge:
         wanted = (READABLE if self.sessions.reads(connection) else 0) | (WRITABLE if connection.output.size else 0)
         if not connection.gone:
             wanted |= HUNG_UP
+        if connection.interest & READABLE and not wanted & READABLE and not connection.ending:
+            self.paused += 1
         if wanted != connection.interest:
             ready_set(self.queue, connection.descriptor, connection, connection.interest, wanted, False)
             connection.interest = wanted
 
     cdef void end(self, Connection* connection) noexcept nogil:
         cdef int descriptor = connection.descriptor
-        self.sessions.closed(connection)
+        if connection.address:
+            addresses_leave(&self.addresses, connection.address)
+        self.turned_away -= connection.turned_away
+        self.sessions.closed(connection)  # which frees it
         if descriptor >= 0:
             close_descriptor(descriptor)  # which takes it out of the wait
         if self.listen_again:
@@ -247,5 +301,8 @@ cdef class Edge:
 
     def stats(self):
         counters = self.sessions.stats()
+        counters["connections_refused"] = self.refused
+        counters["connections_refused_by_address"] = self.refused_address
+        counters["connections_paused"] = self.paused
         counters["out_of_descriptors"] = self.out_of_descriptors
         return counters

@@ -443,6 +443,14 @@ cdef class Sessions(Admission):
         self.set_waiting(connection, now)
         self.touch(connection)
 
+    cdef void turn_away(self, Connection* connection, int status, const char* reason, int64_t now) noexcept nogil:
+        cdef Pending* pending = self.new_pending(connection)
+        connection.ending = True
+        connection.lingering = True
+        if pending != NULL:
+            self.refuse(connection, pending, status, reason, 1, now)
+        self.set_waiting(connection, now)
+
     cdef void wrote(self, Connection* connection, size_t size, int64_t now) noexcept nogil:
         self.bytes_out += size
         sent(&connection.output, size)
@@ -722,10 +730,14 @@ cdef class Sessions(Admission):
                 if what == FOR_BODY and connection.progress >= self.min_body:
                     self.wait_for(connection, FOR_BODY, now)
                 elif what == FOR_HEAD or what == FOR_BODY:
+                    self.timeouts_header += what == FOR_HEAD
+                    self.timeouts_body += what == FOR_BODY
                     self.wait_for(connection, FOR_WORKERS, now)
                     self.refuse_input(connection, 408, "the request did not come in time", now)
                     self.set_waiting(connection, now)
                 else:
+                    self.timeouts_idle += what == FOR_REQUEST
+                    self.timeouts_reader += what == FOR_READER
                     self.wait_for(connection, FOR_WORKERS, now)
                     connection.broken = True
                     self.touch(connection)
@@ -753,6 +765,11 @@ cdef class Sessions(Admission):
         return {
             "connections": self.connections,
             "connections_accepted": self.accepted,
+            "connections_evicted": self.evicted,
+            "timeouts_header": self.timeouts_header,
+            "timeouts_body": self.timeouts_body,
+            "timeouts_idle": self.timeouts_idle,
+            "timeouts_reader": self.timeouts_reader,
             "requests": self.requests,
             "requests_in_flight": self.in_flight,
             "request_bytes_in_flight": self.payload,

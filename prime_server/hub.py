@@ -23,6 +23,7 @@ from prime_server.limits import Limits
 __all__ = ["Hub", "Log", "Stage", "check_server_header", "worker_counts"]
 
 _LONGEST_METHOD = 32  # of the parser
+_OF_THE_EDGE = ("max_connections", "max_connections_per_address")  # of the limits
 
 Log = int | str | Path | IO[Any] | None
 
@@ -96,7 +97,7 @@ class Hub:
                 sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check, policy, retryable, not whole)
                 self._listener = listen_on(listen)
                 self._endpoint = name_of(self._listener)
-                edge = Edge(sessions, self._listener, max_connections=(limits or Limits()).max_connections)
+                edge = Edge(sessions, self._listener, **{name: getattr(limits or Limits(), name) for name in _OF_THE_EDGE})
                 hosted["loopback"] = self._socket(context, zmq.PULL, bind=loopback)
                 hosted["interrupt"] = self._socket(context, zmq.PUB, bind=interrupt)
                 if proxy is not None:
@@ -230,7 +231,7 @@ def _sessions(
         raise ValueError("cors is for HTTP alone, not for another protocol")
     if health_check is not None and not health_check.startswith("/"):
         raise ValueError(f"health_check is a path such as /health, not {health_check!r}")
-    options = {name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name != "max_connections"}
+    options = {name: getattr(limits, name) for name in Limits.__dataclass_fields__ if name not in _OF_THE_EDGE}
     return Sessions(protocol=protocol, log=log, health_check=health_check, policy=policy, retryable=retryable, keeps=keeps, **options)
 
 

@@ -4,13 +4,15 @@ from dataclasses import dataclass, fields
 
 __all__ = ["Limits"]
 
+_MAY_BE_0 = ("min_body_rate", "max_connections_per_address")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Sizes in bytes, times in seconds (0: for ever), numbers as such.
 
     What a single request may not exceed is answered 4xx while it comes in; over a bound in all, 503 with `Retry-After`; over a bound of one
-    connection, that connection isn't read until it has room.
+    connection, that connection isn't read until it has room. Each has its counter (docs/stats.md).
     """
 
     request_timeout: float = 60.0
@@ -42,7 +44,9 @@ class Limits:
     max_unread: int = 1024 * 1024
     """Response bytes that wait for one slow reader."""
     max_connections: int = 65536
-    """Connections; more wait to be accepted."""
+    """Connections. A further one takes the place of the one that has been idle longest, for a second at least, or is answered 503."""
+    max_connections_per_address: int = 0
+    """Connections of one IPv4 address or IPv6 /64 network; more are answered 429. 0: any number, as behind a proxy all come from one address."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -50,7 +54,7 @@ class Limits:
             kind = float if field.type in (float, "float") else int
             if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
                 raise TypeError(f"{field.name} is {'a number of seconds' if kind is float else 'a whole number'}, not {value!r}")
-            low, high = (0, 1e9) if kind is float else (0 if field.name == "min_body_rate" else 1, 2**62)
+            low, high = (0, 1e9) if kind is float else (0 if field.name in _MAY_BE_0 else 1, 2**62)
             if field.name in ("max_fields", "max_pipelined"):
                 high = 2**31 - 1
             if not low <= value <= high:

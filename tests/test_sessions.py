@@ -293,8 +293,10 @@ def test_a_slow_reader_is_not_read_and_at_last_dropped() -> None:
     sessions.output(connection, 20 * SECOND, size=100)  # it takes something: its time begins anew
     sessions.advance_time(40 * SECOND)
     assert not sessions.state(connection)["finished"]
+    assert sessions.stats()["timeouts_reader"] == 0
     sessions.advance_time(50 * SECOND)
     assert sessions.state(connection)["finished"]
+    assert sessions.stats()["timeouts_reader"] == 1
 
 
 def test_over_the_bound_in_all_a_request_is_refused_at_once() -> None:

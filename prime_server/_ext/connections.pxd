@@ -57,6 +57,8 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
 cdef struct Connection:
     int descriptor             # the edge's
     int interest               # the edge's
+    uint64_t address           # the edge's: whose connections it is counted among, 0: nobody's
+    bint turned_away           # the edge's
     Connection* next           # of all
     Connection* previous
     Connection* next_dirty
@@ -119,13 +121,15 @@ cdef class Connections:
     cdef Credit* credits           # owned, in the same way
     cdef size_t credits_size
     cdef size_t credits_room
-    cdef uint64_t accepted, interrupted, streams_begun, streams_broken
+    cdef uint64_t accepted, interrupted, evicted, streams_begun, streams_broken
 
     # A new connection, NULL without memory. The edge sets `descriptor`.
     cdef Connection* open(self, int64_t now) noexcept nogil
     # The edge has closed its socket: forgets the connection, which `free_ended` frees, called where nobody has a pointer to one any more.
     cdef void closed(self, Connection* connection) noexcept nogil
     cdef void free_ended(self) noexcept nogil
+    # Ends the connection that has been idle longest, if one has been for a while; it is closed once it is looked at. False: there is none.
+    cdef bint make_room(self, int64_t now) noexcept nogil
     # Whether to read from it now.
     cdef bint reads(self, Connection* connection) noexcept nogil
     # Everything is answered and sent, or never will be: close it.

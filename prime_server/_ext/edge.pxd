@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
+from prime_server._ext.addresses cimport Addresses
 from prime_server._ext.connections cimport Connection
 from prime_server._ext.sessions cimport Sessions
 
@@ -14,8 +15,11 @@ cdef class Edge:
     cdef bint listening             # registered in the queue
     cdef int64_t listen_again       # when, after the descriptors ran out; 0: not waiting
     cdef size_t max_connections
+    cdef size_t max_per_address     # 0: any number
+    cdef Addresses addresses        # owned: the connections of each, while there is a bound
+    cdef size_t turned_away         # connections that are there only to be told
     cdef char* buffer               # owned: what one read takes
-    cdef uint64_t out_of_descriptors
+    cdef uint64_t out_of_descriptors, refused, refused_address, paused
     # Starts to accept, waiting in the queue.
     cdef int attach(self, int queue) except -1
     # Something is ready: the tag is the edge itself (the listener) or a Connection.
@@ -29,6 +33,7 @@ cdef class Edge:
     # Closes every connection as it is.
     cdef void close(self) noexcept nogil
 
+    cdef void turn_away(self, Connection* connection, int status, const char* why, int64_t now) noexcept nogil
     cdef void pause(self, int64_t until) noexcept nogil
     cdef void look(self, Connection* connection, int64_t now) noexcept nogil
     cdef void write(self, Connection* connection, int64_t now) noexcept nogil

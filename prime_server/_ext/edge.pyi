@@ -7,8 +7,10 @@ from prime_server._ext.sessions import Sessions
 class Edge:
     """The listener and connections that feed `sessions`. `listener` is a listening, non-blocking socket; the edge closes it."""
 
-    def __init__(self, sessions: Sessions, listener: socket.socket, *, max_connections: int = 65536) -> None: ...
+    def __init__(
+        self, sessions: Sessions, listener: socket.socket, *, max_connections: int = 65536, max_connections_per_address: int = 0
+    ) -> None: ...
     @property
     def sessions(self) -> Sessions: ...
     def stats(self) -> dict[str, int]:
-        """The sessions' counters, and `out_of_descriptors`: how often the process could open no more."""
+        """The sessions' counters, and those of the sockets (docs/stats.md)."""

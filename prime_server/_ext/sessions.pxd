@@ -28,6 +28,7 @@ cdef class Sessions(Admission):
     cdef bint keeps                # requests, to send them again when a proxy was lost
     # counters
     cdef uint64_t requests, answered, refused, late, malformed, timeouts, clients_gone, health_checks, preflights, bytes_in, bytes_out
+    cdef uint64_t timeouts_header, timeouts_body, timeouts_idle, timeouts_reader
 
     # Bytes have come.
     cdef void received(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil
@@ -36,6 +37,8 @@ cdef class Sessions(Admission):
     cdef void filled(self, Connection* connection, size_t size, int64_t now) noexcept nogil
     # The client has closed its side, or the connection failed (`broken`: nothing can be sent any more).
     cdef void left(self, Connection* connection, bint broken, int64_t now) noexcept nogil
+    # A connection that can't be served: says why and ends it.
+    cdef void turn_away(self, Connection* connection, int status, const char* reason, int64_t now) noexcept nogil
     # So much of its output has been taken by the socket.
     cdef void wrote(self, Connection* connection, size_t size, int64_t now) noexcept nogil
     # Parses what had to wait, if there is room now.

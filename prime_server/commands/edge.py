@@ -1,17 +1,19 @@
 """Options of the commands that face web clients, and what they stand for.
 
-`@edge.options` declares them, and in the command `edge.options_of()` tells what was given. They don't appear among its parameters: there are many,
-and all go to the server.
+`@edge.options` declares them, and in the command `edge.limits_of()` and `edge.options_of()` tell what was given. They don't appear among its
+parameters: there are many, and all go to the server.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from prime_server.commands.cli import read_by
+from prime_server.commands.cli import read_by, read_seconds, read_size
 from prime_server.cors import Cors, is_token
 from prime_server.hub import check_server_header
+from prime_server.limits import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,7 +68,41 @@ def read_server_header(text: str) -> str:
     return text
 
 
+def read_count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text) or not int(text):
+        raise ValueError(f"{text!r} is no number; it should be a whole number in 1…999999999")
+    return int(text)
+
+
+def read_count_or_0(text: str) -> int:
+    return 0 if text == "0" else read_count(text)
+
+
+def _limit(name: str, metavar: str, read: Callable[[str], float], text: str) -> Callable[[F], F]:
+    """An option for one of the `Limits`, whose default it shows."""
+    default = getattr(Limits(), name)
+    shown = f"{default >> 10}K" if metavar == "BYTES" and default >= 1024 else f"{default:g}"
+    option = f"--{name.replace('_', '-')}"
+    return click.option(option, name, metavar=metavar, default=shown, show_default=True, callback=_one(read), expose_value=False, help=text)
+
+
+_LIMITS = {
+    "header_timeout": ("SECONDS", read_seconds, "How long a request's head may take to come in; then 408."),
+    "body_timeout": ("SECONDS", read_seconds, "How long the body may be slower than --min-body-rate; then 408."),
+    "min_body_rate": ("BYTES", read_count_or_0, "Bytes per second that a body comes with at least."),
+    "keep_alive_timeout": ("SECONDS", read_seconds, "How long a connection may be idle between requests; then it is closed."),
+    "write_timeout": ("SECONDS", read_seconds, "How long a client may take nothing of its answer; then it is closed."),
+    "max_connections": ("N", read_count, "Connections; one more takes the place of an idle one, or is answered 503."),
+    "max_connections_per_address": ("N", read_count_or_0, "Connections of one address; more are answered 429. 0: any number."),
+    "max_pipelined": ("N", read_count, "Requests in flight of one connection, which then isn't read."),
+    "max_unread": ("BYTES", read_size, "Response bytes that wait for a slow client, which then isn't read."),
+    "max_target": ("BYTES", read_size, "Longest target; then 414."),
+    "max_head": ("BYTES", read_size, "Largest head of a request; then 431."),
+    "max_fields": ("N", read_count, "Header fields of a request; then 431."),
+}
+
 _OPTIONS = [
+    *(_limit(name, *limit) for name, limit in _LIMITS.items()),
     click.option(
         "--cors-origin", "origins", metavar="ORIGIN", multiple=True, callback=_each(read_origin), expose_value=False,
         help="Origin whose pages may use the server, like https://app.example, or * for any. It answers their preflights itself. May come again.",
@@ -121,6 +157,12 @@ def _cors(given: Mapping[str, Any]) -> Cors | None:
         return Cors(**chosen, max_age=given["max_age"], credentials=given["credentials"])
     except ValueError as error:
         raise click.UsageError(f"--cors-…: {error}") from error
+
+
+def limits_of(**others: Any) -> Limits:
+    """The limits that were given, and others that the command reads itself."""
+    given = click.get_current_context().meta[_KEY]
+    return Limits(**{name: given[name] for name in _LIMITS}, **others)
 
 
 def options_of() -> dict[str, Any]:

@@ -4,7 +4,6 @@ import click
 
 from prime_server.commands import cli, edge
 from prime_server.echo import echo
-from prime_server.limits import Limits
 from prime_server.run import run_threads
 
 
@@ -35,7 +34,7 @@ def command(
         [echo],
         workers,
         drain_seconds=drain_seconds,
-        limits=Limits(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes),
+        limits=edge.limits_of(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes),
         log=cli.log_of(log),
         max_queued_bytes=max_queued_bytes,
         on_ready=cli.say_ready("/echo"),

@@ -6,7 +6,6 @@ import click
 
 from prime_server.commands import cli, edge
 from prime_server.files import Files
-from prime_server.limits import Limits
 from prime_server.run import run_threads
 
 
@@ -58,7 +57,7 @@ def command(
         workers,
         drain_seconds=drain_seconds,
         health_check=health_check,
-        limits=Limits(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes),
+        limits=edge.limits_of(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes),
         log=cli.log_of(log),
         max_queued_bytes=max_queued_bytes,
         on_ready=cli.say_ready("/"),

@@ -5,7 +5,6 @@ import zmq
 
 from prime_server._ext.lifecycle import quiesce
 from prime_server.commands import cli, edge
-from prime_server.limits import Limits
 from prime_server.run import EXIT_AFTER
 from prime_server.server import Server
 
@@ -61,7 +60,7 @@ def command(
     take after SIGTERM, /HEALTH a path that is answered 200, and 503 from SIGTERM on.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    limits = Limits(
+    limits = edge.limits_of(
         request_timeout=request_timeout_s, max_request=max_request_bytes, max_in_flight=max_in_flight, max_payload=max_queued_bytes
     )
     try:

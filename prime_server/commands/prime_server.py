@@ -6,7 +6,6 @@ import click
 
 from prime_server.application import ApplicationError
 from prime_server.commands import cli, edge
-from prime_server.limits import Limits
 from prime_server.supervisor import run_processes
 
 APPLICATION_FAILED = 4  # exit status
@@ -101,7 +100,7 @@ def run(
     """
     if len(workers) not in (1, len(applications)):
         raise click.BadParameter(f"{len(applications)} stages take 1 or {len(applications)} numbers, not {len(workers)}", param_hint="'--workers'")
-    limits = Limits(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes)
+    limits = edge.limits_of(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes)
     try:
         run_processes(
             listen,

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from prime_server.client import Client
 from prime_server.commands import cli, edge
-from prime_server.limits import Limits
 from prime_server.primes import compute, parse
 from prime_server.run import Threads, run_threads
 
@@ -83,7 +82,7 @@ def command(
     With a COUNT it asks itself about the first COUNT odd numbers from 3 on, with FROM,TO about the odd numbers in that range, and prints
     how many primes it found.
     """
-    limits = Limits(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes)
+    limits = edge.limits_of(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes)
     if isinstance(target, str):
         run_threads(
             target,

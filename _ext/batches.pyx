@@ -24,10 +24,11 @@ from libc.string cimport memcpy
 import sys
 
 from prime_server._ext.bigprimes cimport is_prime_big
-from prime_server._ext.primality cimport PRIME_CHUNK, integer, prime_chunk
+from prime_server._ext.primality cimport are_prime_u64, integer
 from prime_server._ext.pylong cimport PYLONG_BIG, PYLONG_FITS, pylong_u64
 
 cdef enum:
+    CHUNK = 1 << 11            # numbers copied at once
     SLICE = 1 << 16            # numbers judged between two looks for signals: at most 20 ms
     FEW = 16                   # numbers that are judged sooner than another thread would have the GIL
     ROOM = 64                  # numbers of an iterable that need no memory
@@ -72,12 +73,12 @@ cdef void load(const char* source, Kind kind, uint64_t* chunk, Py_ssize_t count)
 
 
 cdef void judge_slice(const char* source, Kind kind, uint8_t* primes, Py_ssize_t count) noexcept nogil:
-    cdef uint64_t[PRIME_CHUNK] chunk
+    cdef uint64_t[CHUNK] chunk
     cdef Py_ssize_t size, width = 8 if kind < U32 else 4
     while count > 0:
-        size = min(count, <Py_ssize_t>PRIME_CHUNK)
+        size = min(count, <Py_ssize_t>CHUNK)
         load(source, kind, chunk, size)
-        prime_chunk(chunk, primes, size)
+        are_prime_u64(chunk, primes, size)
         source += size * width
         primes += size
         count -= size

@@ -95,8 +95,15 @@ static inline int prime_has_small_factor(uint64_t n)
 
 /* --- below 2^32 ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* The strong test to base 2 of an odd n > 1. A residue x is kept as x * 2^64 mod n in 1...n + 1, so that its square, but for a carry when it is
- * doubled, is one word, and the reduction a single product's upper half. */
+/* A residue x is kept as x * 2^64 mod n in 1...n + 1, so that its square, but for a carry when it is doubled, is one word, and the reduction a
+ * single product's upper half. `inverse` is -1 / n. */
+static inline uint64_t prime_square_32(uint64_t x, uint64_t bit, uint64_t inverse, uint64_t n)
+{
+    const uint64_t square = x * x;
+    return prime_high(square * (inverse << bit), n) + 1 + ((square >> 63) & bit);
+}
+
+/* The strong test to base 2 of an odd n > 1. */
 static inline int prime_strong_2_below_32(uint32_t n)
 {
     uint64_t inverse = -prime_inverse(n), one = (UINT64_MAX % n + 1) % n, minus_one = n - one;
@@ -106,13 +113,10 @@ static inline int prime_strong_2_below_32(uint32_t n)
     uint64_t x;
     left -= first;
     x = (one << (odd >> left)) % n;
-    while (left--) {
-        uint64_t bit = odd >> left & 1, square = x * x;
-        x = prime_high(square * (inverse << bit), n) + 1 + ((square >> 63) & bit);
-    }
+    while (left--) x = prime_square_32(x, odd >> left & 1, inverse, n);
     if (x > n) x -= n;
     if (x == one) return 1;
-    for (; x != minus_one; x = prime_high(x * x * inverse, n) + 1)
+    for (; x != minus_one; x = prime_square_32(x, 0, inverse, n))
         if (--twos == 0) return 0;
     return 1;
 }
@@ -120,29 +124,17 @@ static inline int prime_strong_2_below_32(uint32_t n)
 static inline uint32_t prime_slot(uint32_t n) { return n * UINT32_C(0x9E3779B1) >> (32 - 13); }
 
 static uint32_t prime_pseudo[PRIME_PSEUDO_SLOTS]; /* the list by hash, open: an empty slot, 0, ends a search */
+static uint32_t prime_pseudo_known[1 << 11]; /* a bit for each 16 bits of hash: nearly always the answer is no, at once */
+
+static inline uint32_t prime_pseudo_bit(uint32_t n) { return n * UINT32_C(0x9E3779B1) >> 16; }
 
 static inline int prime_is_pseudoprime(uint32_t n)
 {
-    uint32_t at = prime_slot(n);
+    uint32_t at = prime_slot(n), bit = prime_pseudo_bit(n);
+    if (PRIME_LIKELY(!(prime_pseudo_known[bit >> 5] >> (bit & 31) & 1))) return 0;
     for (; prime_pseudo[at]; at = (at + 1) % PRIME_PSEUDO_SLOTS)
         if (prime_pseudo[at] == n) return 1;
     return 0;
-}
-
-/* Fills the tables; before anything else here is called, and once. */
-static inline void prime_set_up(const uint32_t *pseudoprimes, int count)
-{
-    for (unsigned i = 0; i < sizeof prime_table; i++) prime_table[i] = 0xFF;
-    prime_table[0] &= 0xFE; /* 1 */
-    for (unsigned p = 3; p < 1 << 10; p += 2)
-        if (prime_table[p >> 4] >> (p >> 1 & 7) & 1)
-            for (unsigned multiple = p * p; multiple < PRIME_TABLE_END; multiple += 2 * p)
-                prime_table[multiple >> 4] &= (uint8_t)~(1 << (multiple >> 1 & 7));
-    for (int i = 0; i < count; i++) {
-        uint32_t at = prime_slot(pseudoprimes[i]);
-        while (prime_pseudo[at]) at = (at + 1) % PRIME_PSEUDO_SLOTS;
-        prime_pseudo[at] = pseudoprimes[i];
-    }
 }
 
 /* n odd, 2^20 < n. */
@@ -153,23 +145,38 @@ static PRIME_OUTLINE int prime_below_32(uint32_t n)
 
 /* --- from 2^32 on ---------------------------------------------------------------------------------------------------------------------------- */
 
-/* The P of the Lucas test, or 0 where n is found to be composite. D = P^2 - 4 is a square times 5, 3, 21, 2, 77, 13 for P = 3, 4, 5, 6, 9, 11, and
- * up to 11 no other P can be the first. So what matters are the characters of n modulo 5, 3, 7, 8, 11, 13. A set bit: the symbol is -1.
- * n has no prime factor below 54. */
-static inline uint64_t prime_lucas_parameter(uint64_t n)
+/* The P of the Lucas test, or 0 where n is found to be composite. n has no prime factor below 54.
+ *
+ * D = P^2 - 4 is a square times 5, 3, 21, 2 for P = 3, 4, 5, 6, so a table by n mod 840 holds their characters. Where none of these is -1, all primes up
+ * to 7 have the character 1; of the next P, those whose D has but one more prime are 9 (11), 11 (13), 15 (17), 17 (19) and 21 (23), and those
+ * between and up to 21 can't be the first. */
+static uint8_t prime_parameters[840];
+
+/* Of each n mod q: a set bit where it is no square. */
+typedef struct {
+    uint8_t parameter, q;
+    uint32_t no_squares;
+} prime_character;
+
+static PRIME_OUTLINE uint64_t prime_large_parameter(uint64_t n)
 {
-    /* By (q | n), with quadratic reciprocity in the row of n mod 8 (3, 7 and 11 are 3 mod 4). Bits: P = 3, 4, 5, 6, 9, 11. */
-    static const uint8_t by_8[8] = {0, 0, 0, 8 | 2, 0, 8, 0, 2}, by_3[3] = {0, 0, 2 | 4}, by_5[5] = {0, 0, 1, 1, 0};
-    static const uint8_t by_7[7] = {0, 0, 0, 4 | 16, 0, 4 | 16, 4 | 16};
-    static const uint8_t parameters[16] = {0, 3, 4, 3, 5, 3, 4, 3, 6, 3, 4, 3, 5, 3, 4, 3};
-    unsigned found = (by_8[n & 7] ^ by_3[n % 3] ^ by_5[n % 5] ^ by_7[n % 7]) & 15;
-    if (PRIME_LIKELY(found)) return parameters[found];
+    static const prime_character characters[] = {{9, 11, 0x5C4}, {11, 13, 0x9E4}, {15, 17, 0x5CE8}, {17, 19, 0x4F50C}, {21, 23, 0x7ACCA0}};
+    for (unsigned i = 0; i < sizeof characters / sizeof *characters; i++) {
+        const prime_character c = characters[i];
+        if ((c.no_squares >> n % c.q ^ (c.q & n) >> 1) & 1) return c.parameter; /* the lower bits by quadratic reciprocity */
+    }
     if (prime_is_square(n)) return 0;
-    for (uint64_t p = 9;; p++) {
+    for (uint64_t p = 22;; p++) {
         int symbol = prime_jacobi(p * p - 4, n);
         if (symbol < 0) return p;
         if (symbol == 0) return 0;
     }
+}
+
+static inline uint64_t prime_lucas_parameter(uint64_t n)
+{
+    const uint64_t parameter = prime_parameters[n % 840];
+    return PRIME_LIKELY(parameter) ? parameter : prime_large_parameter(n);
 }
 
 /* Below 2^62 residues are signed and never corrected: with |x|, |y| < 2 n and |c| <= n / 2, x * y / 2^64 - c again lies within 2 n, which is below
@@ -313,13 +320,36 @@ static PRIME_OUTLINE int prime_below_64(uint64_t n)
 
 /* --- any ------------------------------------------------------------------------------------------------------------------------------------- */
 
+/* Fills the tables; before anything else here is called, and once. */
+static inline void prime_set_up(const uint32_t *pseudoprimes, int count)
+{
+    for (unsigned i = 0; i < sizeof prime_table; i++) prime_table[i] = 0xFF;
+    prime_table[0] &= 0xFE; /* 1 */
+    for (unsigned p = 3; p < 1 << 10; p += 2)
+        if (prime_table[p >> 4] >> (p >> 1 & 7) & 1)
+            for (unsigned multiple = p * p; multiple < PRIME_TABLE_END; multiple += 2 * p)
+                prime_table[multiple >> 4] &= (uint8_t)~(1 << (multiple >> 1 & 7));
+    for (unsigned n = 1; n < 840; n += 2)
+        for (unsigned p = 6; p >= 3; p--)
+            if (prime_jacobi(p * p - 4, n) < 0) prime_parameters[n] = (uint8_t)p;
+    for (int i = 0; i < count; i++) {
+        uint32_t at = prime_slot(pseudoprimes[i]);
+        prime_pseudo_known[prime_pseudo_bit(pseudoprimes[i]) >> 5] |= UINT32_C(1) << (prime_pseudo_bit(pseudoprimes[i]) & 31);
+        while (prime_pseudo[at]) at = (at + 1) % PRIME_PSEUDO_SLOTS;
+        prime_pseudo[at] = pseudoprimes[i];
+    }
+}
+
+/* 2^32 < n, odd, without a prime factor below 54. */
+static inline int prime_from_32(uint64_t n) { return n >> 62 == 0 ? prime_below_62(n) : prime_below_64(n); }
+
 static inline int prime_u64(uint64_t n)
 {
     if (n < PRIME_TABLE_END) return (n & 1 ? prime_table[n >> 4] >> (n >> 1 & 7) & 1 : n == 2);
     if (!(n & 1)) return 0;
     if (n >> 32 == 0) return prime_below_32((uint32_t)n);
     if (prime_has_small_factor(n)) return 0;
-    return n >> 62 == 0 ? prime_below_62(n) : prime_below_64(n);
+    return prime_from_32(n);
 }
 
 #endif

@@ -5,11 +5,11 @@
 
 from prime_server._ext.job import Job
 from prime_server._ext.nativework import NativeWork
-from prime_server._ext.primality import is_prime_checked
+from prime_server._ext.primality import SIMD, is_prime_checked
 from prime_server._ext.response import Response
 from prime_server._ext.stages import COMPUTE, NOT_PRIME, PARSE, WORK
 
-__all__ = ["compute", "parse", "work"]
+__all__ = ["SIMD", "compute", "parse", "work"]
 
 
 def _judge(job: Job, n: int) -> Response:

@@ -3,6 +3,13 @@
 from collections.abc import Callable
 from typing import SupportsIndex
 
+SIMD: str
+"""The path that `are_prime` takes: "avx512", "avx2" or "scalar", the fastest of those the machine has or what PRIME_SERVER_SIMD in the environment
+said at the first import, which fails with `ImportError` where the machine lacks that."""
+
+SIMD_PATHS: tuple[str, ...]
+"""Those that this machine has."""
+
 def is_prime(n: SupportsIndex, /) -> bool:
     """Whether n is prime; 0, 1 and negative numbers aren't.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Process, Start
+from peers import tool
 
 NOT_PRIME = b"18446744073709551615"
 PRIME = 32416190071
@@ -23,12 +24,6 @@ DIGITS_4300 = "1" + "0" * 4298 + "1"
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 needs_ab = pytest.mark.skipif(shutil.which("ab") is None, reason="ab (apache2-utils) is not installed")
-
-
-def tool(*arguments: str, timeout: float = PATIENCE) -> str:
-    ran = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL)
-    assert ran.returncode == 0, f"{arguments} ended with {ran.returncode}: {ran.stdout}{ran.stderr}"
-    return ran.stdout
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Answers in parts, sent while an iterator gives them: for Cython only."""

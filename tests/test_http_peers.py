@@ -131,12 +131,18 @@ def test_every_difference_has_its_row():
 
 @pytest.mark.checkout
 def test_every_row_has_its_test():
-    """Of the tables whose last column names tests, each row names some, and they exist."""
-    for line in (CHECKOUT / "docs/http.md").read_text().splitlines():
-        if line.startswith("| ") and "::" not in line and not line.startswith(("| **", "| Requirement", "| Case", "| `")):
-            pytest.fail(f"no test in {line}")
-        for file, function in re.findall(r"`(test_\w+\.py)::(\w+)`", line):
+    """Of the tables whose last column names tests, each row names some, and they exist. The last table has its own test above."""
+    text = (CHECKOUT / "docs/http.md").read_text()
+    rows = 0
+    for line in text[: text.index("## Where peers differ")].splitlines():
+        if not line.startswith("| ") or re.fullmatch(r"\| \*\*[^|]*\*\*[^|]*(\| *)+", line) or line.endswith("| Test |"):
+            continue
+        named = re.findall(r"`(test_\w+\.py)::(\w+)`", line.split("|")[-2])
+        assert named, f"no test in {line}"
+        for file, function in named:
             assert f"def {function}(" in (CHECKOUT / "tests" / file).read_text(), (file, function)
+        rows += 1
+    assert rows > 60
 
 
 @settings(deadline=None)

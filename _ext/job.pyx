@@ -8,7 +8,10 @@ The flag that `check` reads is the Job's own: while the work function runs the g
 
 cimport cython
 from cpython.buffer cimport PyObject_CheckBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy
+from posix.time cimport nanosleep, timespec
 
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.cthreads cimport atomic_load
@@ -19,6 +22,10 @@ from prime_server._ext.request cimport request_of
 
 from prime_server._ext.info import RequestInfo
 from prime_server.errors import Interrupted
+
+cdef enum:
+    SLEEP_SLICE = 10000        # us between two looks at the flag
+
 
 cdef str reason_to_stop(int flag):
     if flag == CLIENT_LEFT:
@@ -104,6 +111,25 @@ cdef class Job:
     def check(self):
         if atomic_load(&self.flag):
             raise Interrupted(reason_to_stop(self.flag))
+
+    def sleep(self, seconds):
+        cdef double length = seconds
+        cdef timespec slice
+        cdef int64_t until
+        if not 0 <= length <= 1e9:
+            raise ValueError(f"a job sleeps for 0 or more seconds, not {seconds!r}")
+        until = now_us() + <int64_t>(length * 1e6)
+        with nogil:
+            slice.tv_sec = 0
+            while atomic_load(&self.flag) == 0:
+                slice.tv_nsec = until - now_us()
+                if slice.tv_nsec <= 0:
+                    break
+                slice.tv_nsec = 1000 * (slice.tv_nsec if slice.tv_nsec < SLEEP_SLICE else <long>SLEEP_SLICE)
+                if nanosleep(&slice, NULL) != 0:
+                    with gil:
+                        PyErr_CheckSignals()
+        self.check()
 
     def forward(self, *frames, to=None, retryable=False):
         cdef Forward made

@@ -49,6 +49,11 @@ class Job:
 
         Costs some 30 ns, so call it freely; it knows within 10 ms of the event.
         """
+    def sleep(self, seconds: float) -> None:
+        """Sleeps, without the GIL, and raises `Interrupted` as `check()` does as soon as there is a reason, within 20 ms.
+
+        For answers in parts that yield only now and then. Raises `ValueError` for a negative number.
+        """
     def forward(self, *frames: Buffer, to: str | None = None, retryable: bool = False) -> Forward:
         """A message for the next stage: return it from the work function.
 

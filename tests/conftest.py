@@ -118,6 +118,15 @@ class Process:
 Start = Callable[..., Process]
 
 
+def curl(*arguments: str) -> subprocess.Popen[bytes]:
+    """Starts curl with its output in pipes; without a library that may be preloaded into our own processes, as the sanitizers' are."""
+    path = shutil.which("curl")
+    if path is None:
+        pytest.skip("curl is not installed")
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    return subprocess.Popen([path, "--silent", "--show-error", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+
 def command_path(name: str) -> str:
     """The installed command: beside the interpreter that runs the tests."""
     return str(Path(sys.executable).with_name(name))

@@ -209,6 +209,10 @@ cdef class Connections:
         self.touch(connection)
         self.evicted += 1
         return True
+    cdef bint between(self, Connection* connection) noexcept nogil:
+        if self.protocol == HTTP:
+            return request_idle(&connection.http)
+        return self.protocol != NETSTRING or netstring_idle(&connection.netstring)
 
     cdef bint over_bound(self, Connection* connection) noexcept nogil:
         return connection.in_flight >= self.max_pipelined or connection.output.size + connection.held >= self.max_unread

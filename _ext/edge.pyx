@@ -7,6 +7,9 @@ buffer for all connections, from which whole requests are parsed in place; the b
 Over the bound of connections a newcomer takes the place of the one that has been idle longest; where none is idle it is turned away by 503, and over
 the bound of its address by 429. When the process runs out of descriptors, or too many are being turned away, the listener leaves the wait until
 a connection has closed or a moment has passed: the backlog holds the newcomers, and the loop doesn't spin.
+
+A listener that closes resets whoever is in its backlog, or about to be. So before, newcomers are kept out while those who have come are taken: on
+Linux the first segment of a handshake is dropped (the client sends another one a second later, and is refused), on others that moment is left.
 """
 
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
@@ -31,6 +34,9 @@ cdef extern from * nogil:
     #include <sys/uio.h>
     #include <stdint.h>
     #include <string.h>
+    #if defined(__linux__)
+    #include <linux/filter.h>
+    #endif
 
     /* Who has connected, as a number: 0 for a unix socket. A multicast prefix, which nobody comes from, stands before an IPv4 address. */
     static uint64_t prime_address(const struct sockaddr_storage *from) {
@@ -71,11 +77,32 @@ cdef extern from * nogil:
         if (descriptor >= 0 && tcp) setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
         return descriptor;
     }
+
+    /* From now on nobody new comes into the backlog, but those whose handshake has begun. 0, or -1 where that can't be had. */
+    static int prime_keep_out(int listener, int tcp) {
+    #if defined(__linux__)
+        if (!tcp) return shutdown(listener, SHUT_RD);
+        {
+            struct sock_filter first_segments[] = {
+                BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),               /* the TCP header's flags */
+                BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),            /* SYN and ACK */
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, 0),
+                BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+            };
+            struct sock_fprog program = {5, first_segments};
+            return setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+        }
+    #else
+        return -1;
+    #endif
+    }
     #if !defined(MSG_NOSIGNAL)
     #define MSG_NOSIGNAL 0
     #endif
     """
     int accept_one "prime_accept"(int listener, bint tcp, uint64_t* address)
+    int keep_newcomers_out "prime_keep_out"(int listener, bint tcp)
     struct iovec:
         void* iov_base
         size_t iov_len
@@ -92,6 +119,8 @@ cdef enum:
     BUFFER_SIZE = 65536
     READS = 8              # of one connection in a row, so that none starves the others
     ACCEPTS = 64           # in a row
+    LAST_TURNS = 1024      # when nobody is to be left in the backlog
+    SHUT_US = 5000         # for handshakes to end, before the listener closes
     PIECES = 64            # written in one call
     PAUSE_US = 100000      # the listener rests, out of descriptors
     TURNED_AWAY = 128      # connections over the bound, at most, for as long as it takes to tell them
@@ -127,15 +156,28 @@ cdef class Edge:
             self.listening = False
         self.listen_again = until
 
-    cdef void stop_listening(self) noexcept nogil:
-        if self.descriptor < 0:
+    cdef void stop_listening(self, int64_t now) noexcept nogil:
+        if self.descriptor < 0 or self.shut_at:
             return
-        self.pause(0)
-        self.descriptor = -1
-        with gil:
-            self.listener.close()
+        if keep_newcomers_out(self.descriptor, self.tcp) == 0:
+            self.shut_at = now + SHUT_US
+        else:
+            self.shut(now)
 
-    cdef void accept(self, int64_t now) noexcept nogil:
+    cdef void shut(self, int64_t now) noexcept nogil:
+        cdef int _turn
+        with gil:
+            self.listener.detach()
+        for _turn in range(LAST_TURNS):
+            if not self.listening or not self.accept(now):
+                break
+        close_descriptor(self.descriptor)  # which takes it out of the wait
+        self.descriptor = -1
+        self.listening = False
+        self.listen_again = 0
+
+    cdef bint accept(self, int64_t now) noexcept nogil:
+        """True if there may be more."""
         cdef int _turn, descriptor, error
         cdef uint64_t address
         cdef bint full
@@ -143,7 +185,7 @@ cdef class Edge:
         for _turn in range(ACCEPTS):
             if self.turned_away >= TURNED_AWAY:
                 self.pause(now + PAUSE_US)
-                return
+                return False
             descriptor = accept_one(self.descriptor, self.tcp, &address)
             if descriptor < 0:
                 error = errno
@@ -153,13 +195,13 @@ cdef class Edge:
                     self.out_of_descriptors += 1
                     self.sessions.make_room(now)
                     self.pause(now + PAUSE_US)
-                return
+                return False
             full = self.sessions.connections - self.turned_away >= self.max_connections and not self.sessions.make_room(now)
             connection = self.sessions.open(now)
             if connection == NULL:
                 close_descriptor(descriptor)
                 self.pause(now + PAUSE_US)
-                return
+                return False
             connection.descriptor = descriptor
             connection.interest = READABLE | HUNG_UP
             if ready_set(self.queue, descriptor, connection, 0, READABLE | HUNG_UP, True) != 0:
@@ -174,6 +216,7 @@ cdef class Edge:
                     self.turn_away(connection, 429, "too many connections from one address", now)
                 else:
                     connection.address = address
+        return True
 
     cdef void turn_away(self, Connection* connection, int status, const char* why, int64_t now) noexcept nogil:
         connection.turned_away = True
@@ -286,6 +329,11 @@ cdef class Edge:
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
         cdef int64_t next = self.sessions.tick(now)
+        if self.shut_at and self.descriptor >= 0:
+            if self.shut_at <= now:
+                self.shut(now)
+            elif next < 0 or self.shut_at < next:
+                next = self.shut_at
         if self.listen_again and self.descriptor >= 0:
             if self.listen_again <= now:
                 self.listen_again = 0
@@ -294,8 +342,9 @@ cdef class Edge:
                 next = self.listen_again
         return next
 
-    cdef void close(self) noexcept nogil:
-        self.stop_listening()
+    cdef void close(self, int64_t now) noexcept nogil:
+        if self.descriptor >= 0:
+            self.shut(now)
         while self.sessions.all != NULL:
             self.end(self.sessions.all)
 

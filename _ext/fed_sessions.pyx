@@ -124,4 +124,6 @@ cdef class FedSessions(Sessions):
         return self.tick(now)
 
     def begin_drain(self, now=0, *, close_idle=True):
-        self.drain(close_idle, now)
+        self.drain(now)
+        if close_idle:
+            self.dismiss()

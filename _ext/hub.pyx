@@ -20,6 +20,7 @@ from posix.unistd cimport close, read, write
 from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.connections cimport Connection, Pending
+from prime_server._ext.drain cimport Drain
 from prime_server._ext.info cimport read_hello, read_restart, write_cancel, write_credit, write_interrupt
 from prime_server._ext.libzmq cimport (
     Message,
@@ -38,7 +39,6 @@ from prime_server._ext.libzmq cimport (
 )
 from prime_server._ext.lifecycle cimport (
     RUNNING,
-    STOPPING,
     drain_deadline,
     draining_descriptor,
     hub_enters,
@@ -103,6 +103,7 @@ cdef class Hub:
         self.balancers = []
         if edge is not None:
             self.sessions = edge.sessions
+            self.drain = Drain(edge)
             self.interrupt = underlying(interrupt)
             self.kept.append(interrupt)
             self.link(loopback, LOOPBACK, -1)
@@ -169,7 +170,7 @@ cdef class Hub:
             patience_end(&self.patience)
             hub_leaves()
             if self.edge is not None:
-                self.edge.close()
+                self.edge.close(now_us())
                 self.publish(now_us())  # workers that are still busy for them needn't go on
                 self.sessions.free_ended()
                 self.sessions.log.flush()
@@ -438,9 +439,12 @@ cdef class Hub:
         if at >= 0 and (next < 0 or at < next):
             next = at
         if self.stop_at:
-            at = self.stop_at
-            if self.edge is None and at > now + 20000:
+            if self.edge is not None:
+                at = self.drain.next()
+            elif self.stop_at > now + 20000:
                 at = now + 20000
+            else:
+                at = self.stop_at
             if next < 0 or at < next:
                 next = at
         return next
@@ -458,25 +462,15 @@ cdef class Hub:
     cdef void begin_drain(self, int64_t until, int64_t now) noexcept nogil:
         self.stop_at = until
         self.quiet_since = now
-        if self.edge is None:
-            return
-        if self.sessions.health_size == 0:
-            self.edge.stop_listening()
-            self.drained_idle = True
-        self.sessions.drain(self.drained_idle, now)
-        self.edge.flush(now)
+        if self.edge is not None:
+            self.drain.begin(until, now)
 
     cdef bint finished(self, int64_t now) noexcept nogil:
         cdef int stage
-        if now >= self.stop_at or process_state() == STOPPING:
-            return True
         if self.edge is not None:
-            if self.sessions.health_seen_failing and not self.drained_idle:
-                self.drained_idle = True
-                self.edge.stop_listening()
-                self.sessions.drain(True, now)
-                self.edge.flush(now)
-            return self.drained_idle and self.sessions.connections == 0
+            return self.drain.done(now)
+        if now >= self.stop_at:
+            return True
         for stage in range(self.stage_count):
             if (<Balancer>self.stages[stage]).pending():
                 self.quiet_since = now

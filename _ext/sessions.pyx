@@ -47,7 +47,6 @@ from prime_server._ext.http cimport (
     ParsedRequest,
     request_feed,
     request_filled,
-    request_idle,
     request_room,
 )
 from prime_server._ext.info cimport (
@@ -70,7 +69,7 @@ from prime_server._ext.info cimport (
     write_info,
 )
 from prime_server._ext.libzmq cimport Frame, Message, add, close_all, data_of, frame, share, size_of, start, zmq
-from prime_server._ext.netstring cimport netstring_feed, netstring_idle
+from prime_server._ext.netstring cimport netstring_feed
 from prime_server._ext.output cimport append, append_message, sent, splice, tighten
 from prime_server._ext.policy cimport Policy
 from prime_server._ext.report cimport report_malformed
@@ -79,6 +78,17 @@ import secrets
 import types
 
 from prime_server.errors import ProtocolError
+
+cdef enum:
+    # while it drains
+    PIPELINED_US = 1000000     # so long, what comes behind unanswered requests is answered too
+    QUIET_US = 1000000         # a connection without a request for so long is done
+    DRAIN_LINGER_US = 500000
+
+
+cdef inline int64_t shorter(int64_t time, int64_t most) noexcept nogil:
+    return most if time <= 0 or time > most else time
+
 
 cdef class Sessions(Admission):
     def __cinit__(
@@ -321,8 +331,9 @@ cdef class Sessions(Admission):
         # RFC 9110 section 9.2.2
         if parsed.method != METHOD_POST and parsed.method != METHOD_PATCH and parsed.method != METHOD_CONNECT and parsed.method != METHOD_OTHER:
             pending.flags |= FLAG_IDEMPOTENT
-        if self.draining:
+        if self.draining and now >= self.pipelined_until:
             pending.keep_alive = False
+            connection.lingering = True
         if not pending.keep_alive:
             connection.ending = True  # whatever comes behind was not to be asked on this connection
         head = data_of(frame(&payload, 0))
@@ -342,7 +353,10 @@ cdef class Sessions(Admission):
         ):
             self.health_checks += 1
             if self.draining:
-                self.health_seen_failing = True
+                pending.keep_alive = False
+                connection.ending = connection.lingering = True
+                if self.health_failed == 0:
+                    self.health_failed = now
             manner = self.manner_of(pending)
             self.answer(pending, 503 if self.draining else 200, "draining" if self.draining else "OK", &manner, now)
             close_all(&payload)
@@ -372,6 +386,7 @@ cdef class Sessions(Admission):
         cdef size_t size, index
         cdef int64_t stamp = unix_us()
         self.requests += 1
+        self.last_request = now
         if self.retryable:
             pending.flags |= FLAG_IDEMPOTENT
         pending.id = self.next_id
@@ -463,6 +478,7 @@ cdef class Sessions(Admission):
     # --- answers -----------------------------------------------------------------------------------------------------------------------
 
     cdef bint keep_alive_of(self, Pending* pending) noexcept nogil:
+        cdef Connection* connection = pending.connection
         cdef Info info
         if self.protocol == PYTHON:
             memset(&info, 0, sizeof(Info))
@@ -477,8 +493,17 @@ cdef class Sessions(Admission):
 
                     logger.exception("the protocol's keep_alive failed; its connection is closed")
                     pending.keep_alive = False
-        if self.draining and pending.next == NULL:
+        if (
+            self.draining
+            and pending.keep_alive
+            and pending.next == NULL
+            and connection.stash_size == 0
+            and not self.over_bound(connection)
+            and self.between(connection)
+        ):
             pending.keep_alive = False
+            connection.ending = True
+            connection.lingering = True
         return pending.keep_alive
 
     cdef Manner manner_of(self, Pending* pending) noexcept nogil:
@@ -735,31 +760,28 @@ cdef class Sessions(Admission):
                     self.wait_for(connection, FOR_WORKERS, now)
                     self.refuse_input(connection, 408, "the request did not come in time", now)
                     self.set_waiting(connection, now)
+                elif what == FOR_REQUEST:
+                    self.timeouts_idle += 1
+                    # A request may be on its way: it is not to be met by a reset.
+                    connection.ending = True
+                    connection.lingering = True
+                    self.set_waiting(connection, now)
+                    self.touch(connection)
                 else:
-                    self.timeouts_idle += what == FOR_REQUEST
                     self.timeouts_reader += what == FOR_READER
                     self.wait_for(connection, FOR_WORKERS, now)
                     connection.broken = True
                     self.touch(connection)
         return next
 
-    cdef void drain(self, bint close_idle, int64_t now) noexcept nogil:
-        cdef Connection* connection = self.all
-        cdef bint between
+    cdef void drain(self, int64_t now) noexcept nogil:
         self.draining = True
-        while connection != NULL:
-            if self.protocol == HTTP:
-                between = request_idle(&connection.http)
-            elif self.protocol == NETSTRING:
-                between = netstring_idle(&connection.netstring)
-            else:
-                between = True
-            # A request that has begun to come is still taken.
-            if between and connection.stash_size == 0 and (close_idle or connection.first != NULL):
-                connection.ending = True
-                self.set_waiting(connection, now)
-                self.touch(connection)
-            connection = connection.next
+        self.pipelined_until = now + PIPELINED_US
+        self.waits[<int>FOR_END] = shorter(self.waits[<int>FOR_END], DRAIN_LINGER_US)
+
+    cdef void dismiss(self) noexcept nogil:
+        # Those that have been quiet for so long already are first in their list.
+        self.waits[<int>FOR_REQUEST] = shorter(self.waits[<int>FOR_REQUEST], QUIET_US)
 
     def stats(self):
         return {

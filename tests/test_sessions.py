@@ -224,7 +224,7 @@ def test_health_check(path: str) -> None:
     answer = sessions.output(connection)
     assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert b"Connection: close\r\n" in answer
-    assert sessions.state(connection)["finished"]
+    assert sessions.state(connection)["waiting"] == "end"
 
 
 def test_a_deadline_is_answered_504_and_interrupts_the_worker() -> None:
@@ -462,18 +462,46 @@ def test_draining_answers_what_is_due_and_ends() -> None:
     sessions.receive(half, b"GET / HTTP/1.1\r\n")
     jobs = sessions.jobs_for_workers()
     sessions.begin_drain()
-    assert sessions.state(idle)["finished"]
     for job in jobs:
         sessions.result_frames(result(job))
     answer = sessions.output(busy)
     assert bodies(answer) == [b"ok", b"ok"]
     assert answer.count(b"Connection: close") == 1
     assert answer.index(b"Connection: close") > answer.index(b"ok")
-    assert sessions.state(busy)["finished"]
     sessions.receive(half, b"Host: a\r\n\r\n")
     sessions.result_frames(result(sessions.jobs_for_workers()[0]))
     assert b"Connection: close" in sessions.output(half)
+    assert [sessions.state(connection)["waiting"] for connection in (idle, busy, half)] == ["request", "end", "end"]
+    sessions.leave(busy)
+    assert sessions.state(busy)["finished"]
+    sessions.advance_time(SECOND)  # in which one has asked for nothing, and one has not gone although it was told to
+    assert sessions.state(idle)["waiting"] == "end"
     assert sessions.state(half)["finished"]
+
+
+def test_what_comes_on_an_idle_connection_while_it_drains_is_answered() -> None:
+    sessions = Sessions()
+    connection, quiet = sessions.connect(now=0), sessions.connect(now=0)
+    sessions.receive(connection, request(), now=3 * SECOND)
+    sessions.result_frames(result(sessions.jobs_for_workers()[0]), now=3 * SECOND)
+    assert b"Connection: close" not in sessions.output(connection, 3 * SECOND)
+    sessions.begin_drain(now=3 * SECOND)
+    assert sessions.advance_time(3 * SECOND) == 3.5 * SECOND  # when whoever was quiet long ago is closed, and 4 s for the other
+    assert (sessions.state(connection)["waiting"], sessions.state(quiet)["waiting"]) == ("request", "end")
+    sessions.receive(connection, request() * 2, now=3.9 * SECOND)
+    jobs = sessions.jobs_for_workers()
+    assert len(jobs) == 2
+    sessions.receive(connection, request(), now=4 * SECOND)  # by now nothing more is taken behind these
+    jobs += sessions.jobs_for_workers()
+    sessions.receive(connection, request(), now=4 * SECOND)
+    assert len(jobs) == 3
+    assert sessions.jobs_for_workers() == []
+    for job in jobs:
+        sessions.result_frames(result(job), now=4 * SECOND)
+    answer = sessions.output(connection, 4 * SECOND)
+    assert bodies(answer) == [b"ok"] * 3
+    assert answer.count(b"Connection: close") == 1
+    assert sessions.state(connection)["waiting"] == "end"
 
 
 def test_netstrings() -> None:

@@ -144,6 +144,8 @@ cdef class Connections:
     cdef void set_waiting(self, Connection* connection, int64_t now) noexcept nogil
     # Counts what waits for its reader.
     cdef void count(self, Connection* connection) noexcept nogil
+    # Whether nothing of a next request has come.
+    cdef bint between(self, Connection* connection) noexcept nogil
     cdef bint over_bound(self, Connection* connection) noexcept nogil
     # A pending at the end of the connection's queue. NULL without memory: the connection is broken then.
     cdef Pending* new_pending(self, Connection* connection) noexcept nogil

@@ -14,6 +14,7 @@ cdef class Edge:
     cdef bint tcp
     cdef bint listening             # registered in the queue
     cdef int64_t listen_again       # when, after the descriptors ran out; 0: not waiting
+    cdef int64_t shut_at            # when the listener closes, 0: not soon
     cdef size_t max_connections
     cdef size_t max_per_address     # 0: any number
     cdef Addresses addresses        # owned: the connections of each, while there is a bound
@@ -23,17 +24,19 @@ cdef class Edge:
     # Starts to accept, waiting in the queue.
     cdef int attach(self, int queue) except -1
     # Something is ready: the tag is the edge itself (the listener) or a Connection.
-    cdef void accept(self, int64_t now) noexcept nogil
+    cdef bint accept(self, int64_t now) noexcept nogil
     cdef void serve(self, Connection* connection, int events, int64_t now) noexcept nogil
     # Writes what the sessions have to say, and closes what has ended.
     cdef void flush(self, int64_t now) noexcept nogil
     # As the sessions' tick.
     cdef int64_t tick(self, int64_t now) noexcept nogil
-    cdef void stop_listening(self) noexcept nogil
+    # Closes the listener as soon as all that wait to be accepted are: -1 is its descriptor then.
+    cdef void stop_listening(self, int64_t now) noexcept nogil
     # Closes every connection as it is.
-    cdef void close(self) noexcept nogil
+    cdef void close(self, int64_t now) noexcept nogil
 
     cdef void turn_away(self, Connection* connection, int status, const char* why, int64_t now) noexcept nogil
+    cdef void shut(self, int64_t now) noexcept nogil
     cdef void pause(self, int64_t until) noexcept nogil
     cdef void look(self, Connection* connection, int64_t now) noexcept nogil
     cdef void write(self, Connection* connection, int64_t now) noexcept nogil

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 
+from prime_server._ext.drain cimport Drain
 from prime_server._ext.edge cimport Edge
 from prime_server._ext.libzmq cimport Message, Multipart
 from prime_server._ext.memory cimport Tide
@@ -51,7 +52,7 @@ cdef class Hub:
     cdef int64_t stop_at           # 0: running, else when everything ends
     cdef int64_t quiet_since       # a proxy alone: since when it has had nothing
     cdef int64_t drain_us
-    cdef bint drained_idle
+    cdef Drain drain               # of the edge, None: none is hosted here
     cdef int64_t log_flushed
     cdef int running
     cdef Patience patience

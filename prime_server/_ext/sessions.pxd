@@ -22,7 +22,9 @@ cdef class Sessions(Admission):
     cdef const char* health_path   # borrowed from it
     cdef size_t health_size
     cdef bint draining
-    cdef bint health_seen_failing
+    cdef int64_t pipelined_until   # while it drains
+    cdef int64_t health_failed     # when the health check was first seen failing, 0: it wasn't
+    cdef int64_t last_request      # when the latest one came that wasn't for the health check
     cdef size_t min_body           # bytes per FOR_BODY period
     cdef bint retryable            # every request may be repeated
     cdef bint keeps                # requests, to send them again when a proxy was lost
@@ -47,8 +49,10 @@ cdef class Sessions(Admission):
     cdef void result(self, Multipart* parts, int64_t now) noexcept nogil
     # Time has passed. Returns when it wants to be called next, -1 for never.
     cdef int64_t tick(self, int64_t now) noexcept nogil
-    # From now on connections end with the answers that are due; those that are owed nothing end now if `close_idle`.
-    cdef void drain(self, bint close_idle, int64_t now) noexcept nogil
+    # From now on connections end with the answers that are due.
+    cdef void drain(self, int64_t now) noexcept nogil
+    # And those that are owed nothing end when they have asked for nothing for a while.
+    cdef void dismiss(self) noexcept nogil
 
     cdef void consume(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil
     cdef int consume_user(self, Connection* connection, const char* data, size_t size, int64_t now) noexcept nogil

@@ -164,11 +164,11 @@ class Rig(Commands):
         with socket.create_server(("127.0.0.1", 0)) as probe:  # the same one again after a restart
             self.address = ("127.0.0.1", probe.getsockname()[1])
 
-    def serve(self, *options: str, timeout: float = 20, max_request: str = "10M") -> Process:
-        """The server; /health is its health check."""
+    def serve(self, *options: str, timeout: float = 20, max_request: str = "10M", health: bool = True) -> Process:
+        """The server; /health is its health check, for which it goes on listening when it is told to end."""
         ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
         listen = f"tcp://127.0.0.1:{self.address[1]}"
-        self.server = self.command("prime_httpd", listen, *ends, "none", max_request, str(timeout), "5", "/health", *options)
+        self.server = self.command("prime_httpd", listen, *ends, "none", max_request, str(timeout), "5", *["/health"][:health], *options)
         return self.server  # type: ignore[no-any-return]
 
     def forward(self, stage: int = 0, *options: str) -> Process:

@@ -1,0 +1,1 @@
+"""The end of a server that clients don't see: for Cython only."""

@@ -22,6 +22,10 @@ before a job reached it. So a heartbeat that comes about a second after the last
 always it is, but leaves it doubtful: its copy is kept until the worker's next heartbeat, and goes to another if the worker dies before. (A request
 that was answered nevertheless is then answered twice, which servers drop.) Its next job inherits the doubt, until a heartbeat finds none with it.
 
+Where the server is hosted beside us, the hub sees results and what goes to a next stage hosted here, and tells us what is `done` by it: our workers
+then report nothing. Only the attempt that the worker was given counts, as a late result may be of one before. If such a message is lost its worker
+says that it is idle while it seems to be busy, and after five seconds of that it is believed.
+
 **Death.** Of a lost worker's jobs, the running one takes a strike: the one that it last reported as running, else the oldest it holds. The rest has
 not begun and goes to others. What may not be repeated is refused with 502, what has two strikes with 500, and given to nobody. Where the worker
 had said nothing of what it runs, that is a guess, as it tells of finished jobs in batches: so all others are suspected, and each goes to an idle
@@ -30,14 +34,15 @@ worker alone. If that one dies too, it is known what of, and nobody else is to d
 **Servers** come back with another life. What the old one had asked for is dropped then, here and in all stages behind, as its clients are gone.
 """
 
+from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 
 from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, life_over, peer_gone, take_greeting, tell_over
 from prime_server._ext.info cimport FLAG_BEHIND, FLAG_CANCEL, FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, WORKER_STREAMS, Info, key_of
 from prime_server._ext.info cimport read_info, read_report, report_key
 from prime_server._ext.jobs cimport DECLINED, HELD, JobList, REFUSED, ahead_of, append, decline, dequeue, drop_payload, earliest, enqueue, free_all
-from prime_server._ext.jobs cimport job_enter, job_free, job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start, next_in_line
-from prime_server._ext.jobs cimport next_turn, over_bound, queued, reconsider, requeue, settle, take_last, unlink
+from prime_server._ext.jobs cimport job_done, job_end, job_enter, job_free, job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start
+from prime_server._ext.jobs cimport next_in_line, next_turn, over_bound, queued, reconsider, requeue, settle, take_last, unlink
 from prime_server._ext.libzmq cimport MAX_FRAMES, Message, close_all, copy_in, data_of, frame, size_of, zmq
 from prime_server._ext.outgoing cimport write_job, write_refusal
 from prime_server._ext.scheduling cimport LONG_US
@@ -60,6 +65,7 @@ cdef enum:
     GONE_US = 50_000           # what a lost worker had sent before is read long before that; a connection comes back after 100 ms at the least
     BEAT_US = 900_000          # the original's workers repeat their heartbeat every second
     CROSSING_US = 20_000       # a job is with its worker by then
+    OVERDUE_US = 5_000_000     # a worker that is idle has done a job that it was given so long ago: what told us so was lost
 
 cdef int64_t FAR = <int64_t>1 << 52  # us: 142 years
 
@@ -300,7 +306,7 @@ cdef class Balancer:
             job = job_held(&self.jobs, life, key, worker)
             if job != NULL:
                 self.finish(job, worker, now)
-            else:
+            elif not report.flags & WORKER_LEAVING:  # then it names again what has been seen to be done
                 self.count.unknown += 1
         # In their order to the front: the last one first.
         for index in range(report.finished + report.returned - 1, report.finished - 1, -1):
@@ -311,8 +317,7 @@ cdef class Balancer:
                 continue
             self.let_go(job, worker)
             if job.cancelled:
-                job_leave(&self.jobs, job)
-                job_free(&self.jobs, job)
+                job_end(&self.jobs, job)
                 continue
             self.count.returned += 1
             job.gives -= 1
@@ -336,7 +341,10 @@ cdef class Balancer:
         if report.busy >= LONG_US or report.service >= LONG_US:
             self.long_at = now
         if report.finished:
-            self.learn(report)
+            worker.service = report.service
+            self.learn(worker.service)
+        while report.flags & WORKER_IDLE and worker.held.first != NULL and now - worker.held.first.given >= OVERDUE_US:
+            self.finish(worker.held.first, worker, now)
 
     cdef void heard_late(self, Worker* worker, const Report* report) noexcept nogil:
         """What a lost worker had still finished need not be done again, as long as nobody else has it."""
@@ -348,14 +356,36 @@ cdef class Balancer:
             report_key(report, index, &life, &key)
             job = job_held(&self.jobs, life, key, NULL)
             if job != NULL and job.holder_serial == worker.serial:
-                self.count.finished += 1
-                dequeue(&self.jobs, job)
-                job_leave(&self.jobs, job)
-                job_free(&self.jobs, job)
+                self.finish_queued(job)
 
-    cdef void learn(self, const Report* report) noexcept nogil:
+    cdef bint done(self, const Info* info, int64_t now) noexcept nogil:
+        cdef Job* job = job_done(&self.jobs, info)
+        cdef Worker* worker
+        cdef double took
+        if job == NULL:
+            return False
+        worker = <Worker*>job.holder
+        if worker == NULL:
+            self.finish_queued(job)
+            return True
+        if not worker.ours:
+            return False  # it says so itself
+        took = <uint32_t>(info.served - job.info.served)
+        if took >= LONG_US:
+            self.long_at = now
+        worker.service = took if worker.service < 0 else worker.service + (took - worker.service) / 8
+        self.learn(worker.service)
+        self.finish(job, worker, now)
+        worker.stalled = False
+        if worker.leaving and worker.held.count == 0:
+            self.forget(worker)
+        else:
+            self.rank(worker)
+        return True
+
+    cdef void learn(self, double service) noexcept nogil:
         cdef double limit
-        self.service = report.service if self.service < 0 else self.service + (report.service - self.service) / 8
+        self.service = service if self.service < 0 else self.service + (service - self.service) / 8
         limit = self.window_us / self.service if self.service > 0 else self.window_us
         self.limit = 1 if limit < 1 else <int>limit if limit < MOST_HELD else MOST_HELD
         limit = limit * WAKE_US / self.window_us if self.window_us > WAKE_US else 0
@@ -377,8 +407,13 @@ cdef class Balancer:
             self.turnaround = took if self.turnaround < 0 else self.turnaround + (took - self.turnaround) / 8
         worker.progress = now
         self.let_go(job, worker)
-        job_leave(&self.jobs, job)
-        job_free(&self.jobs, job)
+        job_end(&self.jobs, job)
+
+    cdef void finish_queued(self, Job* job) noexcept nogil:
+        """Its worker was lost after it had said so."""
+        self.count.finished += 1
+        dequeue(&self.jobs, job)
+        job_end(&self.jobs, job)
 
     cdef void rank(self, Worker* worker) noexcept nogil:
         if worker_rank(&self.workers, worker):
@@ -412,8 +447,7 @@ cdef class Balancer:
             job = worker.held.last
             self.let_go(job, worker)
             if job.cancelled:
-                job_leave(&self.jobs, job)
-                job_free(&self.jobs, job)
+                job_end(&self.jobs, job)
             elif job == running:
                 self.strike(job)
             else:
@@ -453,8 +487,7 @@ cdef class Balancer:
                 job = worker.held.last
                 self.let_go(job, worker)
                 if job.cancelled:
-                    job_leave(&self.jobs, job)
-                    job_free(&self.jobs, job)
+                    job_end(&self.jobs, job)
                 else:
                     job.gives -= 1
                     requeue(&self.jobs, job)
@@ -515,8 +548,7 @@ cdef class Balancer:
             self.jobs.size += job.size
         else:
             dequeue(&self.jobs, job)
-            job_leave(&self.jobs, job)
-            job_free(&self.jobs, job)
+            job_end(&self.jobs, job)
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
         cdef int64_t next

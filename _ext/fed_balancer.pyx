@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 
 from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
 from prime_server._ext.clock cimport now_us
+from prime_server._ext.info cimport Info, read_info
 from prime_server._ext.libzmq cimport Message, Multipart, add, close_all, copy_in, data_of, frame, size_of, start
 
 
@@ -55,6 +56,13 @@ cdef class FedBalancer(Balancer):
         status = self.heard(&parts, at)
         close_all(&parts)
         return status >= 0
+
+    def done_by(self, info, *, now=None):
+        cdef Info inner
+        cdef bytes data = bytes(info)
+        if read_info(data, len(data), &inner) != 0:
+            raise ValueError(f"an info has 8, 12 or more bytes, and {data!r} is none")
+        return self.done(&inner, self.clock(now))
 
     def lost_worker(self, worker, *, now=None):
         cdef bytes name = bytes(worker)

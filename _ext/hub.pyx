@@ -21,7 +21,7 @@ from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Bal
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.connections cimport Connection, Pending
 from prime_server._ext.drain cimport Drain
-from prime_server._ext.info cimport read_hello, read_restart, write_cancel, write_credit, write_interrupt
+from prime_server._ext.info cimport FLAG_FINISHED, Info, read_hello, read_info, read_restart, write_cancel, write_credit, write_interrupt
 from prime_server._ext.libzmq cimport (
     Message,
     add,
@@ -282,8 +282,10 @@ cdef class Hub:
                     self.bury(link, now)
                 return
             if link.kind == LOOPBACK:
+                self.finish_by(&parts, -1, now)
                 if parts.size == 1 and read_restart(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), &former, &life):
-                    self.sessions.met_anew(former, life, now)
+                    if life != self.sessions.life:  # those hosted here are as old as we are
+                        self.sessions.met_anew(former, life, now)
                     close_all(&parts)
                 else:
                     self.sessions.result(&parts, now)
@@ -306,12 +308,33 @@ cdef class Hub:
                 memcpy(&sender, frame(&parts, 0), sizeof(Message))
                 zmq.msg_init(frame(&parts, 0))
                 drop_front(&parts, 1)
+                self.finish_by(&parts, link.stage, now)
                 status = (<Balancer>self.stages[link.stage]).submit(&parts, data_of(&sender), size_of(&sender), now)
                 if status > 0:
                     self.tie(link, &sender)
                 elif status < 0:
                     report_malformed("a malformed job was dropped by its proxy")
                 zmq.msg_close(&sender)
+
+    cdef void finish_by(self, Multipart* parts, int stage, int64_t now) noexcept nogil:
+        """A result, or a job for `stage`, may tell that its worker has done with the job: one of a proxy that is hosted here with the server."""
+        cdef Info info
+        cdef int index
+        if (
+            self.edge is None
+            or parts.size == 0
+            or read_info(data_of(frame(parts, 0)), size_of(frame(parts, 0)), &info) != 0
+            or not info.flags & FLAG_FINISHED
+            or info.life != self.sessions.life
+        ):
+            return
+        if stage >= 0:
+            info.hops -= 1  # the worker's own
+        for index in range(self.stage_count):
+            if index != stage and (<Balancer>self.stages[index]).done(&info, now):
+                return
+        if stage >= 0:
+            (<Balancer>self.stages[stage]).done(&info, now)
 
     cdef void tie(self, Link* link, Message* peer) noexcept nogil:
         (<Watch>link.watch).tie(peer)
@@ -320,8 +343,16 @@ cdef class Hub:
     cdef void bury(self, Link* link, int64_t now) noexcept nogil:
         """All that had come from those who have gone has been read."""
         cdef Message peer
+        cdef int index
         if link.kind == PROXY:
             self.reconnected(link, now)
+        elif link.kind == DOWNSTREAM and (<Watch>link.watch).gone:
+            # So is what they had sent to others before.
+            for index in range(self.link_count):
+                if self.links[index].kind == LOOPBACK or self.links[index].kind == UPSTREAM:
+                    self.links[index].look = True
+                    while self.links[index].look and not self.failed:
+                        self.drain_link(&self.links[index], now)
         while (<Watch>link.watch).take(&peer):
             if link.kind == DOWNSTREAM:
                 (<Balancer>self.stages[link.stage]).lost(data_of(&peer), size_of(&peer), now)

@@ -209,13 +209,17 @@ cdef int write_report(Message* to, const Report* report) noexcept nogil:
 
 
 cdef void report_key(const Report* report, int index, uint64_t* life, uint64_t* key) noexcept nogil:
-    life[0] = get64(report.keys + index * KEY_SIZE)
-    key[0] = get64(report.keys + index * KEY_SIZE + 8)
+    get_key(report.keys + index * KEY_SIZE, life, key)
 
 
 cdef void put_key(char* at, uint64_t life, uint64_t key) noexcept nogil:
     put64(at, life)
     put64(at + 8, key)
+
+
+cdef void get_key(const char* at, uint64_t* life, uint64_t* key) noexcept nogil:
+    life[0] = get64(at)
+    key[0] = get64(at + 8)
 
 
 cdef bint read_hello(const char* data, size_t size, uint64_t* life) noexcept nogil:

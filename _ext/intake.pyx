@@ -7,6 +7,10 @@ From our proxy come jobs and hellos. A proxy that hasn't said hello may be one o
 sends exactly one job for it: until then that is all that is said, and one job at a time is taken. To one of ours we report what has been
 finished and what is handed back, key by key, whenever it helps it: after a batch, and from the guardian when a job turns out long.
 
+Where the server, the proxy and the next stage's are hosted in one hub, as their common life shows, the hub sees what we send anyway. So a job is
+reported only if there is more to say than that it is done: that is half of the messages saved, and half of the wake-ups on both sides. What
+the proxy must know besides, how much may wait here, is reported when it has changed by much.
+
 From the server come interrupts; they are remembered, and jobs are looked up when they arrive, when they are taken and before they are handed
 back, so the queue is never searched. Proxies hear no interrupts: where the job has lately gone through our hands to a next stage,
 that stage's proxy is told by us. From the proxies of the next stages come hellos, and refusals, which are the server's to know.
@@ -28,6 +32,7 @@ from prime_server._ext.info cimport (
     WORKER_LEAVING,
     WORKER_STREAMS,
     Report,
+    get_key,
     key_of,
     put_key,
     read_hello,
@@ -96,7 +101,7 @@ cdef void greet(Intake* self, Peer* peer, uint64_t life, int64_t now) noexcept n
         if self.server:
             start(&parts)
             if write_restart(add(&parts), peer.life, life) == 0:
-                intake_send(self, self.loopback, &parts, 0, 0, 0, now)
+                intake_send(self, self.loopback, &parts, 0, 0, 0, False, now)
             else:
                 close_all(&parts)
     peer.greeted = True
@@ -240,6 +245,32 @@ cdef void intake_return(Intake* self, uint64_t life, uint64_t key, int64_t now) 
     self.counters.returned += 1
 
 
+cdef void intake_finish_latest(Intake* self, int64_t now) noexcept nogil:
+    cdef uint64_t index = self.latest_count - LATEST if self.latest_count > LATEST else 0
+    cdef uint64_t life
+    cdef uint64_t key
+    while index < self.latest_count:
+        get_key(self.latest + index % LATEST * KEY_SIZE, &life, &key)
+        intake_finish(self, life, key, now)
+        index += 1
+    self.latest_count = 0
+
+
+cdef bint intake_owes(const Intake* self) noexcept nogil:
+    cdef int window
+    if self.finished_count or self.returned_count or self.reported_busy or self.heartbeat_due:
+        return True
+    window = intake_window(self)
+    return window >= 2 * self.reported_window or 2 * window <= self.reported_window
+
+
+cdef bint intake_seen(const Intake* self, uint64_t life, const Peer* stage) noexcept nogil:
+    # What the proxy has been told of a job is taken back by the next report, so such a job is reported.
+    if life == 0 or self.upstream.life != life or not self.upstream.greeted or self.reported_busy or self.heartbeat_due:
+        return False
+    return stage == NULL or (stage.greeted and stage.life == life)
+
+
 cdef int intake_report(Intake* self, int64_t now) noexcept nogil:
     cdef bint busy = intake_busy(self)
     cdef bint idle = not busy and self.waiting == 0 and self.unsent_count == 0 and not self.leaving
@@ -270,6 +301,9 @@ cdef int intake_report(Intake* self, int64_t now) noexcept nogil:
     report.keys = keys
     # Where the proxy isn't there, it has lost us too, and what we held with us: there is nothing to tell it later but that we are here.
     self.finished_count = self.returned_count = 0
+    self.reported_window = report.window
+    self.reported_busy = busy
+    self.heartbeat_due = False
     start(&parts)
     if copy_in(add(&parts), self.heartbeat, self.heartbeat_size) != 0 or write_report(add(&parts), &report) != 0:
         close_all(&parts)
@@ -293,13 +327,16 @@ cdef int intake_set_heartbeat(Intake* self, const char* data, size_t size) noexc
     free(self.heartbeat)
     self.heartbeat = copy
     self.heartbeat_size = size
+    self.heartbeat_due = True
     return 0
 
 
 # --- the others -------------------------------------------------------------------------------------------------------------------------
 
 
-cdef void intake_send(Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, int64_t now) noexcept nogil:
+cdef void intake_send(
+    Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, bint seen, int64_t now
+) noexcept nogil:
     cdef Unsent* kept
     cdef int status
     if key and socket != self.loopback:
@@ -312,13 +349,22 @@ cdef void intake_send(Intake* self, void* socket, Multipart* parts, uint64_t lif
         kept.life = life
         kept.key = key
         kept.deadline = deadline
+        kept.seen = seen
         self.unsent_count += 1
         return
     if status != 1:
         self.counters.lost += 1
         close_all(parts)
     if key:
+        finish_sent(self, life, key, seen and status == 1, now)
+
+
+cdef inline void finish_sent(Intake* self, uint64_t life, uint64_t key, bint seen, int64_t now) noexcept nogil:
+    if not seen:
         intake_finish(self, life, key, now)
+        return
+    put_key(self.latest + self.latest_count % LATEST * KEY_SIZE, life, key)
+    self.latest_count += 1
 
 
 cdef void intake_flush(Intake* self, int64_t now) noexcept nogil:
@@ -341,7 +387,7 @@ cdef void intake_flush(Intake* self, int64_t now) noexcept nogil:
         if status < 0:
             close_all(&entry.parts)
         if entry.key:
-            intake_finish(self, entry.life, entry.key, now)
+            finish_sent(self, entry.life, entry.key, entry.seen and status == 1, now)
     self.unsent_count = kept
 
 
@@ -424,7 +470,7 @@ cdef int hear_stage(Intake* self, Peer* stage, int64_t now) noexcept nogil:
             greet(self, stage, life, now)
         elif read_info(data_of(head), size_of(head), &info) == 0 and info.flags & FLAG_REFUSAL:
             self.counters.refused += 1
-            intake_send(self, self.loopback, &parts, 0, 0, 0, now)
+            intake_send(self, self.loopback, &parts, 0, 0, 0, False, now)
             continue
         else:
             complain(self, b"it is not what a proxy tells the stage before it")

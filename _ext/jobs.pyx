@@ -114,6 +114,11 @@ cdef void job_leave(Jobs* jobs, Job* job) noexcept nogil:
         heap_remove(jobs, job)
 
 
+cdef void job_end(Jobs* jobs, Job* job) noexcept nogil:
+    job_leave(jobs, job)
+    job_free(jobs, job)
+
+
 cdef Job* job_held(const Jobs* jobs, uint64_t life, uint64_t key, const void* holder) noexcept nogil:
     cdef uint64_t hash = mixed(key ^ mixed(life ^ jobs.seed))
     cdef size_t step = 0
@@ -145,6 +150,23 @@ cdef Job* job_named(const Jobs* jobs, uint64_t life, uint64_t key) noexcept nogi
     while True:
         job = <Job*>table_next(&jobs.table, hash, &step)
         if job == NULL or (job.key == key and job.info.life == life and not job.cancelled):
+            return job
+
+
+cdef Job* job_done(const Jobs* jobs, const Info* info) noexcept nogil:
+    cdef uint64_t key = key_of(info)
+    cdef uint64_t hash = mixed(key ^ mixed(info.life ^ jobs.seed))
+    cdef size_t step = 0
+    cdef Job* job
+    while True:
+        job = <Job*>table_next(&jobs.table, hash, &step)
+        if job == NULL or (
+            job.key == key
+            and job.info.life == info.life
+            and hops_with_worker(&job.info) == info.hops
+            and job.holder_serial != 0
+            and (job.holder == NULL or attempt_of(job) == info.attempt)
+        ):
             return job
 
 

@@ -11,6 +11,7 @@ from libc.string cimport memcpy, strlen
 from prime_server._ext.cthreads cimport atomic_load
 from prime_server._ext.info cimport (
     FLAG_BROKEN,
+    FLAG_FINISHED,
     FLAG_FROM_PROXY,
     FLAG_IDEMPOTENT,
     FLAG_MORE,
@@ -159,9 +160,11 @@ cdef void fail(Outcome* into, int status, const char* text, size_t size, const I
     write_plain(&into.parts, status, b"text/plain; charset=utf-8", text, size, info)
 
 
-cdef int address(Outcome* outcome, Info* info, Message* original, int64_t took, int64_t deadline, int64_t now) noexcept nogil:
+cdef int address(Outcome* outcome, Info* info, Message* original, bint seen, int64_t took, int64_t deadline, int64_t now) noexcept nogil:
     info.served += <unsigned int>took
-    info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_MORE | FLAG_REFUSAL | FLAG_BROKEN | FLAG_RETRYABLE)
+    info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_MORE | FLAG_REFUSAL | FLAG_BROKEN | FLAG_RETRYABLE | FLAG_FINISHED)
+    if seen:
+        info.flags |= FLAG_FINISHED
     if outcome.kind == FORWARDED_ON:
         info.hops += 1
         if outcome.retryable:

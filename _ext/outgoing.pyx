@@ -8,8 +8,9 @@ not copied. An info without our extension is passed on byte for byte.
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from prime_server._ext.info cimport FLAG_FROM_PROXY, FLAG_IDEMPOTENT, FLAG_REFUSAL, FLAG_RETRYABLE, Info, set_code, write_cancel
+from prime_server._ext.info cimport FLAG_FINISHED, FLAG_FROM_PROXY, FLAG_IDEMPOTENT, FLAG_REFUSAL, FLAG_RETRYABLE, Info, set_code, write_cancel
 from prime_server._ext.info cimport write_hello, write_info
+from prime_server._ext.jobs cimport attempt_of, hops_with_worker
 from prime_server._ext.libzmq cimport add, close_all, frame, size_of, start, zmq
 
 cdef int64_t MOST_32 = 0xffffffff
@@ -23,7 +24,7 @@ cdef inline void advance(Info* info, const Job* job, int64_t now) noexcept nogil
     """From how the info came to what is true of the job now."""
     cdef int64_t waited = now - job.arrived if now > job.arrived else 0
     cdef int64_t queued = info.queued + waited
-    info.attempt = bounded8(info.attempt + job.gives)
+    info.attempt = attempt_of(job)
     info.strikes = bounded8(job.strikes)
     info.queued = <uint32_t>(queued if queued < MOST_32 else MOST_32)
     if info.time_left > 0:
@@ -48,10 +49,10 @@ cdef int write_job(Multipart* into, Message* worker, Job* job, int64_t now) noex
     if job.info.extended:
         info = job.info
         advance(&info, job, now)
-        info.flags |= FLAG_FROM_PROXY
+        info.flags = (info.flags | FLAG_FROM_PROXY) & ~<unsigned int>FLAG_FINISHED
         if job.repeatable and not info.flags & FLAG_IDEMPOTENT:
             info.flags |= FLAG_RETRYABLE  # where this stage's proxy was told so
-        info.hops += info.hops < 0xffff
+        info.hops = hops_with_worker(&info)
         status |= write_info(add(into), &info, original)
     else:
         status |= share_frame(into, original)

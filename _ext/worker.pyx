@@ -29,11 +29,14 @@ from prime_server._ext.intake cimport (
     intake_end,
     intake_fill,
     intake_finish,
+    intake_finish_latest,
     intake_listen,
+    intake_owes,
     intake_report,
     intake_return,
     intake_return_arrivals,
     intake_return_waiting,
+    intake_seen,
     intake_send,
     intake_set_heartbeat,
     intake_start,
@@ -188,6 +191,7 @@ cdef class WorkerLoop:
                         # An exception ended it: what we hold goes to others.
                         self.intake.leaving = True
                         intake_return_waiting(&self.intake, self.now // 1000)
+                        intake_finish_latest(&self.intake, self.now // 1000)
                         intake_report(&self.intake, self.now // 1000)
                     mutex_unlock(&self.intake.lock)
                     guardian_stop(&self.guardian)
@@ -259,7 +263,7 @@ cdef class WorkerLoop:
                         self.lock_again()
                         self.run_python()
             else:
-                if (intake.finished_count or intake.returned_count) and intake_report(intake, now) < 0:
+                if intake_owes(intake) and intake_report(intake, now) < 0:
                     return self.broken()
                 self.wait()
                 self.now = now_ns()
@@ -278,6 +282,7 @@ cdef class WorkerLoop:
             self.hellos_before = intake.hellos
             self.leave_by = now + LEAVE_WITHIN
             intake_return_waiting(intake, now)
+            intake_finish_latest(intake, now)
             intake_report(intake, now)
         intake_return_arrivals(intake, now)
         if intake.finished_count or intake.returned_count:
@@ -477,6 +482,7 @@ cdef class WorkerLoop:
         cdef uint64_t life = info.life
         cdef uint64_t key = key_of(info)
         cdef void* socket = intake.loopback
+        cdef bint seen
         self.now = now_ns()
         took = self.now - before
         now = self.now // 1000
@@ -484,13 +490,16 @@ cdef class WorkerLoop:
             took = STREAM_SERVICE
         patience_saw(&self.patience, took // 1000, now)
         intake.service = took if intake.service == 0 else intake.service + (took - intake.service) // AVERAGE_OVER
+        # Cleaning up keeps this worker from its next job. Of a stream the proxy knows more.
+        seen = self.cleanup is None and not intake.running.streams
+        seen = seen and intake_seen(intake, life, &intake.stages[outcome.stage] if outcome.kind == FORWARDED_ON else NULL)
         if outcome.kind == NOBODY_WAITS or flag == CLIENT_LEFT:
             intake.counters.interrupted += 1
             close_all(&outcome.parts)
             intake_finish(intake, life, key, now)
         elif outcome.kind == HANDED_BACK:
             intake_return(intake, life, key, now)
-        elif address(outcome, info, original, took // 1000, deadline, now) != 0:
+        elif address(outcome, info, original, seen, took // 1000, deadline, now) != 0:
             intake.counters.lost += 1
             close_all(&outcome.parts)
             intake_finish(intake, life, key, now)
@@ -502,10 +511,12 @@ cdef class WorkerLoop:
                 intake.counters.answered += 1
             else:
                 intake.counters.failed += 1
-            intake_send(intake, socket, &outcome.parts, life, key, deadline, now)
+            intake_send(intake, socket, &outcome.parts, life, key, deadline, seen, now)
         # Where nothing waits any more the loop looks for more first. The original's proxy is told of each job by itself.
         if not intake.upstream.greeted or (
-            intake.waiting and (intake.finished_count + intake.returned_count >= REPORT_AFTER or now - intake.reported >= REPORT_EVERY)
+            intake.waiting
+            and (intake.finished_count + intake.returned_count >= REPORT_AFTER or now - intake.reported >= REPORT_EVERY)
+            and intake_owes(intake)
         ):
             intake_report(intake, now)
 

@@ -89,6 +89,7 @@ cdef Worker* worker_new(Workers* workers, const char* id, size_t size, int64_t n
     worker.serial = workers.serial
     worker.rank = -1
     worker.window = 1
+    worker.service = -1
     worker.heard = now
     worker.progress = now
     return worker

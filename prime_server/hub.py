@@ -111,6 +111,8 @@ class Hub:
                     max_queued_bytes=max_queued_bytes,
                     choose=stage.choose,
                     retryable=stage.retryable,
+                    # Their common life tells workers that all of it is one hub.
+                    life=None if edge is None else sessions.life,
                 )
                 upstream = None if stage.upstream is None else self._watched_socket(context, zmq.ROUTER, bind=stage.upstream)
                 downstream = self._watched_socket(context, zmq.ROUTER, bind=stage.downstream, heartbeat_ms=WORKER_HEARTBEAT_MS)

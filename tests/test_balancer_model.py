@@ -18,7 +18,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from balancing import BEHIND, IDEMPOTENT, IDLE, LEAVING, LIFE, Desk, key
+from balancing import BEHIND, IDEMPOTENT, IDLE, LEAVING, LIFE, Desk, info, key
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -59,6 +59,7 @@ class Worker:
     leaving: bool = False
     stalled: bool = False
     running: int | None = None
+    service: float | None = None
     progress: int = 0
     lost_at: int = 0
 
@@ -117,7 +118,7 @@ class Model:
             return self.second[0]
         return self.backlog[0] if self.backlog else None
 
-    def learn(self, service: int) -> None:
+    def learn(self, service: float) -> None:
         self.service = service if self.service is None else self.service + (service - self.service) / 8
 
     def limit(self) -> float:
@@ -181,10 +182,7 @@ class Model:
             open_ = [
                 worker
                 for worker in self.workers
-                if worker.ours
-                and self.available(worker)
-                and len(worker.held) < self.limit()
-                and now - worker.progress <= STALLED_US
+                if worker.ours and self.available(worker) and len(worker.held) < self.limit() and now - worker.progress <= STALLED_US
             ]
             if not open_:
                 return None
@@ -307,6 +305,7 @@ class Balancing(RuleBasedStateMachine):
             self.desk.report(name, window=window, finished=[] if service is None else [IMPOSSIBLE], service=service or 0)
             self.model.greetings.append(name)
             if service is not None:
+                worker.service = service
                 self.model.learn(service)
         self.model.rank(worker)
 
@@ -355,9 +354,7 @@ class Balancing(RuleBasedStateMachine):
         leaves=st.sampled_from([False] * 19 + [True]),
         taken=mostly,
     )
-    def worker_reports(
-        self, which: int, finished: int, returned: int, busy: int, service: int, nonsense: bool, leaves: bool, taken: bool
-    ) -> None:
+    def worker_reports(self, which: int, finished: int, returned: int, busy: int, service: int, nonsense: bool, leaves: bool, taken: bool) -> None:
         """It has finished the oldest `finished` jobs, hands back the newest `returned`, and runs the one after the finished."""
         worker = self.worker(which, ours=True)
         if worker is None:
@@ -391,6 +388,7 @@ class Balancing(RuleBasedStateMachine):
             if not job.cancelled:
                 model.backlog.insert(0, job)
         if done or unknown:
+            worker.service = service
             model.learn(service)
         if leaves and not worker.leaving:
             model.greetings.append(worker.name)
@@ -403,6 +401,41 @@ class Balancing(RuleBasedStateMachine):
         model.rank(worker)
         if taken:
             self.take()
+
+    @precondition(lambda self: any(worker.held for worker in self.model.workers))
+    @rule(which=numbers, earlier=st.sampled_from([0, 0, 0, 1]), service=st.sampled_from([1, 1, 0, 30, 5_000]), taken=mostly)
+    def result_is_seen(self, which: int, earlier: int, service: int, taken: bool) -> None:
+        """By the hub, which tells. One of an earlier attempt, or of a worker that tells by itself, says nothing."""
+        model = self.model
+        workers = [worker for worker in model.workers if worker.held]
+        worker = workers[which % len(workers)]
+        job = worker.held[which % len(worker.held)]
+        if job.kind == "foreign":
+            return
+        ours = worker.ours and not earlier
+        result = info(job.number, attempt=job.gives - earlier, hops=1, served=service)
+        assert self.desk.balancer.done_by(result.to_bytes(), now=self.desk.now) == ours
+        if ours:
+            worker.service = service if worker.service is None else worker.service + (service - worker.service) / 8
+            model.learn(worker.service)
+            self.done(worker, job)
+            worker.stalled = False
+            if worker.leaving and not worker.held:
+                model.workers.remove(worker)
+            model.rank(worker)
+        if taken:
+            self.take()
+
+    @precondition(lambda self: any(job.last for job in self.model.waiting))
+    @rule(which=numbers)
+    def result_of_a_job_that_waits_again_is_seen(self, which: int) -> None:
+        """Its worker has been lost, or had handed it back, and there was an answer for all that."""
+        jobs = [job for job in self.model.waiting if job.last and job.kind != "foreign"]
+        if jobs:
+            job = jobs[which % len(jobs)]
+            assert self.desk.balancer.done_by(info(job.number, attempt=job.gives, hops=1).to_bytes(), now=self.desk.now)
+            self.model.leave(job)
+            self.model.finish(job, "finished")
 
     @precondition(lambda self: any(worker.held for worker in self.model.workers))
     @rule(which=numbers, taken=mostly)
@@ -614,6 +647,9 @@ def test_long_histories(seed: int) -> None:
         if event < 0.3:
             few = [pick(kinds) for _ in range(chance.randint(1, 8))]
             machine.jobs_come(few, pick(["", "srv"]), pick([None, 60_000_000, 3_000]), 0, pick([True, False]), chance.random() < 0.8)
+        elif event < 0.45:
+            if any(worker.held for worker in machine.model.workers):
+                machine.result_is_seen(which, pick([0, 0, 0, 1]), pick([1, 1, 30, 100]), chance.random() < 0.8)
         elif event < 0.6:
             busy = pick([0, 0, 0, 100, 2_000])
             returned = pick([64, 2]) if busy else 0
@@ -632,6 +668,7 @@ def test_long_histories(seed: int) -> None:
                 [
                     lambda which=which: machine.job_is_cancelled(which) if machine.model.jobs else None,
                     lambda which=which: machine.job_comes_again(which) if machine.model.waiting else None,
+                    lambda which=which: machine.result_of_a_job_that_waits_again_is_seen(which),
                     lambda which=which: machine.worker_dies(which, True) if any(worker.held for worker in machine.model.workers) else None,
                     lambda which=which: machine.dead_worker_is_heard(which) if machine.model.gone else None,
                     lambda which=which: machine.worker_reports(which, pick([64, 1]), 64, 0, 1, True, True, True),

@@ -24,7 +24,7 @@ from prime_server._ext.fed_balancer import FedBalancer
 from prime_server._ext.fed_sessions import FedSessions
 from prime_server._ext.info import RequestInfo
 
-RESULT, REFUSAL = 0x10, 0x40
+RESULT, REFUSAL, FINISHED = 0x10, 0x40, 0x1000
 SECOND = 1_000_000
 
 Frames = list[bytes]
@@ -162,9 +162,15 @@ class Cores(RuleBasedStateMachine):
         busy = [worker for worker in self.workers if worker.held]
         return busy[which % len(busy)] if busy else None
 
-    @rule(which=numbers, count=st.integers(1, 4), tells=st.sampled_from([True, True, True, False]))
-    def worker_finishes(self, which: int, count: int, tells: bool) -> None:
-        """It answers, and dies before it has told the proxy unless it `tells`."""
+    def see(self, frames: Frames) -> None:
+        """The hub sees a result that ends a job in the proxy that it hosts too."""
+        if RequestInfo.from_bytes(frames[0]).flags & FINISHED and not self.replaced:
+            self.balancer.done_by(frames[0], now=self.now)
+
+    @rule(which=numbers, count=st.integers(1, 4), tells=st.sampled_from([True, True, True, False]), seen=st.booleans())
+    def worker_finishes(self, which: int, count: int, tells: bool, seen: bool) -> None:
+        """It answers, and dies before it has told the proxy unless it `tells`, or its results are `seen`."""
+        seen &= not self.replaced
         worker = self.one_with_jobs(which)
         if worker is None:
             return
@@ -174,11 +180,18 @@ class Cores(RuleBasedStateMachine):
             assert number
             info = replace(RequestInfo.from_bytes(job[0]), code=200)
             body = number[1]
-            frames = [replace(info, flags=info.flags | RESULT).to_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)]
+            flags = info.flags | RESULT | (FINISHED if seen else 0)
+            frames = [replace(info, flags=flags).to_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)]
             self.results.append(frames)
             if which % 8:
                 self.result(frames)
-        if tells:
+            if seen:  # by the proxy even where the client will hear of it later
+                self.see(frames)
+        if seen:
+            self.pump()
+            if not tells:
+                self.dies(worker)
+        elif tells:
             self.say(worker, [name_of(job) for job in done])
         else:
             worker.held = done + worker.held
@@ -198,7 +211,9 @@ class Cores(RuleBasedStateMachine):
     @precondition(lambda self: self.results)
     @rule(which=numbers)
     def result_comes_late_or_again(self, which: int) -> None:
-        self.result(self.results[-1 - which % len(self.results)])
+        frames = self.results[-1 - which % len(self.results)]
+        self.result(frames)
+        self.see(frames)
         self.pump()
 
     # --- the proxy, and time
@@ -241,7 +256,7 @@ class Cores(RuleBasedStateMachine):
             for _ in range(1000):
                 if self.one_with_jobs(1) is None:
                     break
-                self.worker_finishes(1, 4, True)
+                self.worker_finishes(1, 4, True, False)
             self.time_passes(10 * SECOND)
             if all(len(client.answers) == len(client.asked) for client in self.clients):
                 break

@@ -522,14 +522,14 @@ def test_a_function_that_holds_the_gil_is_neither_dead_nor_in_the_way(commands: 
             calibrated |= set(pool.map(lambda _: standins.ask(commands.address, [get("/calibrate")])[0], range(2)))
     with connect(commands.address, get("/hold")) as client:
         open(commands.directory / "gate", "rb").close()
-        waits = []
+        waits, answered = [], []
         while not select.select([client], [], [], 0)[0]:
             began = time.monotonic()
-            (pid,) = standins.ask(commands.address, [get("/short")])
+            answered += standins.ask(commands.address, [get("/short")])
             waits.append(time.monotonic() - began)
         holder, held = client.recv(65536).split()[-2:]
-    assert holder != pid
-    assert {holder, pid} == pids
+    # The last one may have been asked when the answer was on its way already.
+    assert set(answered[:-1]) == pids - {holder}
     assert float(held) > 2.0
     assert len(waits) > 100
     assert sorted(waits)[-3] < 0.1

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from prime_server._ext.choice cimport Choice
 from prime_server._ext.greetings cimport Greetings
-from prime_server._ext.info cimport Report
+from prime_server._ext.info cimport Info, Report
 from prime_server._ext.jobs cimport Job, Jobs
 from prime_server._ext.libzmq cimport Multipart
 from prime_server._ext.workers cimport Worker, Workers
@@ -63,6 +63,8 @@ cdef class Balancer:
     # [routing id][heartbeat], [routing id][heartbeat][report]: from the downstream ROUTER. Not consumed. 0; -1: malformed; 1: the worker
     # wasn't known: tell us by `lost` when it is gone.
     cdef int heard(self, Multipart* message, int64_t now) noexcept nogil
+    # A result or a job for a next stage has come that says that it ends a job, perhaps one of ours: its info. True: it was ours.
+    cdef bint done(self, const Info* info, int64_t now) noexcept nogil
     # The worker's connection is closed: call it when all that has come from it has been `heard`.
     cdef void lost(self, const char* worker, size_t size, int64_t now) noexcept nogil
     # The same of an upstream peer.
@@ -89,13 +91,14 @@ cdef class Balancer:
     cdef void end_life(self, uint64_t life) noexcept nogil
     cdef void let_go(self, Job* job, Worker* worker) noexcept nogil
     cdef void finish(self, Job* job, Worker* worker, int64_t now) noexcept nogil
+    cdef void finish_queued(self, Job* job) noexcept nogil
     cdef void strike(self, Job* job) noexcept nogil
     cdef void forget(self, Worker* worker) noexcept nogil
     cdef void rank(self, Worker* worker) noexcept nogil
     cdef void heard_plain(self, Worker* worker, int64_t now) noexcept nogil
     cdef void heard_report(self, Worker* worker, const Report* report, int64_t now) noexcept nogil
     cdef void heard_late(self, Worker* worker, const Report* report) noexcept nogil
-    cdef void learn(self, const Report* report) noexcept nogil
+    cdef void learn(self, double service) noexcept nogil
     cdef Worker* pick(self, Job* job, int64_t now) noexcept nogil
     cdef Worker* chosen(self, Job* job, int64_t now) noexcept nogil
     cdef int give(self, Job* job, Worker* worker, Multipart* into, int64_t now) noexcept nogil

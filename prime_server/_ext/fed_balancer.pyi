@@ -19,6 +19,10 @@ class FedBalancer(Balancer):
         The info alone, with the flag for it, cancels the request as `cancel_request` does."""
     def heard_frames(self, frames: Iterable[Buffer], *, now: int | None = None) -> bool:
         """A worker said `[routing id][heartbeat]` or `[routing id][heartbeat][report]`. False: it is malformed."""
+    def done_by(self, info: Buffer, *, now: int | None = None) -> bool:
+        """A result with this info has come, whose worker says no more of the job. False: it ends no job of a worker here.
+
+        Raises `ValueError` where it is no info."""
     def lost_worker(self, worker: Buffer, *, now: int | None = None) -> None:
         """A worker's connection is closed, and what it had sent before has been heard."""
     def peer_left(self, peer: Buffer, *, now: int | None = None) -> None:

@@ -62,6 +62,7 @@ cdef class Hub:
     cdef Link* link(self, socket, LinkKind kind, int stage) except NULL
     cdef Link* watched(self, pair, LinkKind kind, int stage) except NULL
     cdef void bury(self, Link* link, int64_t now) noexcept nogil
+    cdef void finish_by(self, Multipart* parts, int stage, int64_t now) noexcept nogil
     cdef void tie(self, Link* link, Message* peer) noexcept nogil
     cdef void reconnected(self, Link* link, int64_t now) noexcept nogil
     cdef bint pump(self, int64_t now) noexcept nogil

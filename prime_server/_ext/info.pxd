@@ -31,6 +31,7 @@ cdef enum:
     FLAG_BROKEN = 0x0400       # of a result: the response can't be completed, the connection is to be closed
     FLAG_BEHIND = 0x8000       # its client has asked for something before it that isn't answered yet: it waits behind those that nothing is owed to
     FLAG_CANCEL = 0x0800       # no job, one frame: nobody waits for the request any more, with key 0 for any of this server's life; sent to ours only
+    FLAG_FINISHED = 0x1000     # of a result, or of a job for the next stage: its worker reports it to no proxy, the hub that has both sees it
 
 cdef struct Info:
     uint32_t id
@@ -98,6 +99,7 @@ cdef int read_report(const char* data, size_t size, Report* into) noexcept nogil
 cdef int write_report(Message* to, const Report* report) noexcept nogil
 cdef void report_key(const Report* report, int index, uint64_t* life, uint64_t* key) noexcept nogil
 cdef void put_key(char* at, uint64_t life, uint64_t key) noexcept nogil
+cdef void get_key(const char* at, uint64_t* life, uint64_t* key) noexcept nogil
 
 # --- what a proxy tells those that have shown that they speak the extension: one frame, which no job is -------------------------------
 

@@ -14,6 +14,7 @@ cdef enum:
     LONG = 1500                # us that a job may run before the guardian hands back what waits behind it
     LONG_WITHOUT_A_JOB = 20000  # us, the same where the worker waits for the GIL or cleans up: the threads of a process take turns of 5 ms
     BUSY_REPEAT = 250000       # us between two words of a busy worker
+    LATEST = 64                # finished jobs that are named again when we leave: as many as a proxy believes to be here
     RECENT = 4096              # forwarded jobs that we know again; a power of two
     IDLE_REPEAT = 1000000      # us between two words of an idle one, as the original does: a proxy that was restarted learns of it
 
@@ -35,6 +36,7 @@ cdef struct Unsent:
     uint64_t life
     uint64_t key               # of the job that is finished by it; 0: of none
     int64_t deadline
+    bint seen                  # by whoever hosts the proxy: nothing is reported
 
 cdef struct Peer:              # a proxy: our own, or that of a next stage
     void* socket               # not owned
@@ -97,7 +99,12 @@ cdef struct Intake:
     char returned[MAX_KEYS * KEY_SIZE]
     int finished_count
     int returned_count
+    char latest[LATEST * KEY_SIZE]  # a ring: jobs that were finished without a report
+    uint64_t latest_count      # since the start
     int64_t reported           # when the proxy was last told something, us
+    int reported_window        # what it was told then
+    bint reported_busy
+    bint heartbeat_due         # it has changed since
     bint owed                  # the proxy was not there to be told
     int hellos                 # of our own proxy
     uint64_t server            # its life, as the latest job of one of ours has it; 0: none yet
@@ -123,9 +130,19 @@ cdef void intake_return(Intake* self, uint64_t life, uint64_t key, int64_t now) 
 cdef void intake_return_waiting(Intake* self, int64_t now) noexcept nogil
 # What comes while a long job runs, or while we are leaving, goes straight back. -1: the socket failed.
 cdef int intake_return_arrivals(Intake* self, int64_t now) noexcept nogil
-# Sends the message, now or as soon as the peer is there; the job counts as finished when it is sent. Consumes the message.
-cdef void intake_send(Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, int64_t now) noexcept nogil
+# Whether the hub that hosts our proxy will see this job's end in the message itself: for the server of that life, or through the next stage's
+# proxy (NULL: a result).
+cdef bint intake_seen(const Intake* self, uint64_t life, const Peer* stage) noexcept nogil
+# Sends the message, now or as soon as the peer is there; the job counts as finished when it is sent, and is reported unless it will be `seen`.
+# Consumes the message.
+cdef void intake_send(
+    Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, bint seen, int64_t now
+) noexcept nogil
 cdef void intake_flush(Intake* self, int64_t now) noexcept nogil
+# Names what was finished without a report once more: when we are gone the proxy has no doubt about it.
+cdef void intake_finish_latest(Intake* self, int64_t now) noexcept nogil
+# Whether the proxy is to be told something.
+cdef bint intake_owes(const Intake* self) noexcept nogil
 # Tells the proxy how things are, as far as it can understand it. -1: the socket failed.
 cdef int intake_report(Intake* self, int64_t now) noexcept nogil
 cdef int intake_set_heartbeat(Intake* self, const char* data, size_t size) noexcept nogil

@@ -1,7 +1,7 @@
 """The jobs in a balancer: their memory, the backlog, and finding them by key or by deadline."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
 from prime_server._ext.info cimport Info
 from prime_server._ext.libzmq cimport Message, Multipart
@@ -99,6 +99,14 @@ cdef inline void unlink(JobList* jobs, Job* job) noexcept nogil:
     job.previous = NULL
     jobs.count -= 1
 
+# How the info of a job reads that a worker has been given.
+cdef inline uint8_t attempt_of(const Job* job) noexcept nogil:
+    cdef int attempt = job.info.attempt + job.gives
+    return <uint8_t>(attempt if attempt < 0xff else 0xff)
+
+cdef inline uint16_t hops_with_worker(const Info* info) noexcept nogil:
+    return <uint16_t>(info.hops + (info.hops < 0xffff))
+
 cdef int jobs_start(Jobs* jobs, uint64_t seed) noexcept nogil
 # Those that workers hold must have been freed.
 cdef void jobs_end(Jobs* jobs) noexcept nogil
@@ -111,6 +119,8 @@ cdef void free_all(Jobs* jobs, JobList* these) noexcept nogil
 # Into the table, and out of table and heap.
 cdef int job_enter(Jobs* jobs, Job* job) noexcept nogil
 cdef void job_leave(Jobs* jobs, Job* job) noexcept nogil
+# `job_leave` and `job_free`, of a job that is in no list any more.
+cdef void job_end(Jobs* jobs, Job* job) noexcept nogil
 # Closes all frames but the info.
 cdef void drop_payload(Jobs* jobs, Job* job) noexcept nogil
 
@@ -118,6 +128,9 @@ cdef void drop_payload(Jobs* jobs, Job* job) noexcept nogil
 cdef Job* job_held(const Jobs* jobs, uint64_t life, uint64_t key, const void* holder) noexcept nogil
 # A job of that name that isn't cancelled, or NULL.
 cdef Job* job_named(const Jobs* jobs, uint64_t life, uint64_t key) noexcept nogil
+# The job that is done by a message of its worker with this info, or NULL: it waits to be given again, or is with the worker that this attempt was
+# given to.
+cdef Job* job_done(const Jobs* jobs, const Info* info) noexcept nogil
 # Whether the same job has come already: same name, same hop.
 cdef bint job_known(const Jobs* jobs, const Job* job) noexcept nogil
 

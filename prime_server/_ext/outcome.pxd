@@ -43,7 +43,7 @@ cdef int express_native_failure(Outcome* into, NativeCall* call, int answer) exc
 cdef bint give_up(Outcome* into, const int* flag, const Info* info, bint greeted) noexcept nogil
 # An empty first frame.
 cdef int room_for_info(Multipart* parts) except -1
-# Puts the info in front, for who gets the message next. 0, or -1 without memory.
-cdef int address(Outcome* outcome, Info* info, Message* original, int64_t took, int64_t deadline, int64_t now) noexcept nogil
+# Puts the info in front, for who gets the message next; `seen`: by the hub that has given us the job too. 0, or -1 without memory.
+cdef int address(Outcome* outcome, Info* info, Message* original, bint seen, int64_t took, int64_t deadline, int64_t now) noexcept nogil
 # Logs to `prime_server`, and doesn't raise where the application's logging does. `error` may be None.
 cdef int say(int level, str text, object argument, object error) except -1

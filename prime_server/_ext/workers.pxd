@@ -22,6 +22,7 @@ cdef struct Worker:
     Job* doubtful          # owned, not in the table: a plain worker's job that may not be finished, see balancer.pyx
     int rank               # the rank that it stands in: the number of jobs it holds; -1: none, it is not available
     int window             # jobs that it may hold
+    double service         # us, its recent mean; -1: not known
     bint ours              # it has shown that it speaks our extension
     bint gone              # lost, and remembered for a moment
     bint leaving

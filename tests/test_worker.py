@@ -473,13 +473,14 @@ def test_what_cant_be_forwarded_yet_waits(tmp_path: Path) -> None:
             around.job(4, time_left=1000)
             while worker.stats()["unsent"] < 3:
                 pass
-            assert around.quiet(around.proxy) or around.report().finished == []
+            early = [] if around.quiet(around.proxy) else around.report().finished
+            assert early in ([], [key(4)])  # whose time may be over already
             around.say_interrupted(2)
             stage = around.context.socket(zmq.ROUTER)
             stage.linger = 0
             stage.bind(around.downstream)
             assert {RequestInfo.from_bytes(received(stage)[1]).id for _ in range(2)} <= {1, 2, 3}
-            around.reports_until(finished=4)
+            around.reports_until(finished=4 - len(early))
     finally:
         around.close()
 

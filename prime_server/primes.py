@@ -37,3 +37,8 @@ compute = NativeWork(COMPUTE, fallback=_compute_big)
 
 work = NativeWork(WORK, fallback=_work_big)
 """Both in one stage."""
+
+if __name__ == "__main__":
+    from prime_server.commands.primes import main
+
+    main()

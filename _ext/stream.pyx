@@ -315,6 +315,13 @@ cdef bint is_empty(object part) except -1:
     return memoryview(part).nbytes == 0
 
 
+def blocks(file):
+    """What a file has, not line by line: a line may be as long as the file."""
+    read = getattr(file, "read1", file.read)  # what is there, without waiting for a whole block
+    while block := read(LARGEST):
+        yield block
+
+
 cdef object stream(Outcome* into, object result, Job job, Intake* intake, int upstream, int interrupt):
     cdef Stream self = Stream.__new__(Stream)
     self.response = result if isinstance(result, Response) else Response(200, result)
@@ -326,7 +333,7 @@ cdef object stream(Outcome* into, object result, Job job, Intake* intake, int up
     source = self.response._parts
     trouble = None
     try:
-        self.iterator = iter(source)
+        self.iterator = blocks(source) if hasattr(source, "read") else iter(source)
         self.go(into)
     except BaseException as error:
         trouble = error

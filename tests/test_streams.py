@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,6 +169,24 @@ def test_large_and_changing_parts_arrive_as_they_were(stack: ExitStack) -> None:
         for path in ("/large", "/reused"):
             connection.request("GET", path)
             assert connection.getresponse().read() == whole
+
+
+def test_a_file_leaves_in_blocks_and_is_closed(stack: ExitStack, tmp_path: Path) -> None:
+    whole = bytes(range(1, 256)) * 4096  # without a line end that matters
+    (tmp_path / "file").write_bytes(whole)
+    files: list[Any] = []
+
+    def work(job: Job) -> Any:
+        mode = job.request.path[1:]
+        files.append(open(tmp_path / "file", mode, **({"encoding": "latin-1", "newline": ""} if mode == "r" else {})))  # noqa: SIM115
+        return files[-1] if mode == "r" else Response(200, files[-1], content_type="x/y")
+
+    with serve(work) as pipeline:
+        connection = connect(stack, address_of(pipeline))
+        for mode, body in (("rb", whole), ("r", whole.decode("latin-1").encode())):
+            connection.request("GET", f"/{mode}")
+            assert connection.getresponse().read() == body
+            wait_until(lambda: files[-1].closed)
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])

@@ -14,11 +14,11 @@ class Response:
     or an iterable of pairs, in which a name may come more than once. Without a `content_type` and a Content-Type among the headers, a str
     that isn't empty is `text/plain; charset=utf-8` and other bytes are `application/octet-stream`. `reason` is the usual phrase unless given.
 
-    `body` may also be an iterable of such parts, like a generator. The head leaves with the first part that isn't empty, every further part when it
-    is there, as the client's pace allows; under HTTP/1.0 the connection ends with the last one. What is raised before the first part is answered as
-    ever, what is raised midway closes the connection, so that the client knows. If the client leaves, the iterator is closed (a generator sees
-    `GeneratorExit`), as it is in the end anyway. The request's deadline ends with the first part. For clients that need the whole in one (netstring,
-    a C++ server) the parts are joined, up to 64 MiB.
+    `body` may also be an iterable of such parts, like a generator, or a file, which is read block by block and closed. The head leaves with the first
+    part that isn't empty, every further part when it is there, as the client's pace allows; under HTTP/1.0 the connection ends with the last one.
+    What is raised before the first part is answered as ever, what is raised midway closes the connection, so that the client knows. If the client
+    leaves, the iterator is closed (a generator sees `GeneratorExit`), as it is in the end anyway. The request's deadline ends with the first part.
+    For clients that need the whole in one (netstring, a C++ server) the parts are joined, up to 64 MiB.
 
     Raises `ValueError` for a status outside 100 to 999 (an answer has 200 to 599), a header name that is no token, a value with control
     characters, and for Content-Length, Transfer-Encoding, Connection, Keep-Alive and Date, which the server sets; `TypeError` for other types.

@@ -504,7 +504,8 @@ cdef void intake_guard(Intake* self, int64_t now) noexcept nogil:
         self.overdue = True
     if not self.upstream.greeted or now - self.running.since < (LONG if flag != NULL else LONG_WITHOUT_A_JOB):
         return
-    intake_return_arrivals(self, now)
-    intake_return_waiting(self, now)
+    if flag != NULL or self.limit > 1:  # a window of 1 and nothing running: what has come is to be done here
+        intake_return_arrivals(self, now)
+        intake_return_waiting(self, now)
     if self.returned_count or self.finished_count or now - self.reported >= BUSY_REPEAT:
         intake_report(self, now)

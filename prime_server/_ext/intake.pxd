@@ -12,7 +12,7 @@ cdef enum:
     MAX_WINDOW = 1024
     BATCH_WORTH = 250          # us of work that may wait in a worker behind a running job, by its recent service time
     LONG = 1500                # us that a job may run before the guardian hands back what waits behind it
-    LONG_WITHOUT_A_JOB = 20000  # us, the same where the worker waits for the GIL or cleans up: the threads of a process take turns of 5 ms
+    LONG_WITHOUT_A_JOB = 50000  # us, the same where the worker waits for the GIL or cleans up: the threads of a process take turns of 5 ms
     BUSY_REPEAT = 250000       # us between two words of a busy worker
     LATEST = 64                # finished jobs that are named again when we leave: as many as a proxy believes to be here
     RECENT = 4096              # forwarded jobs that we know again; a power of two

@@ -11,7 +11,7 @@ What must not be repeated may be with a worker still, so its result is waited fo
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from prime_server._ext.info cimport Info, read_info, write_info
+from prime_server._ext.info cimport FLAG_BEHIND, Info, read_info, write_info
 from prime_server._ext.libzmq cimport Message, close_all, data_of, frame, share, size_of, start, zmq
 
 cdef enum:
@@ -136,3 +136,41 @@ cdef class Asking(Connections):
         if pending == NULL:
             self.doubt_until = 0
         return pending
+
+    # --- at its turn --------------------------------------------------------------------------------------------------------------------
+
+    cdef void postpone(self, Pending* pending) noexcept nogil:
+        cdef Multipart asked = pending.asked
+        start(&pending.asked)
+        self.interrupt(pending)
+        self.forget(pending)
+        pending.asked = asked
+        pending.postponed = True
+
+    cdef int ask_at_its_turn(self, Pending* pending, uint32_t id, uint32_t time_stamp, int64_t now) noexcept nogil:
+        """As another request, since nobody waits for the former any more."""
+        cdef Multipart* job
+        cdef Message head
+        cdef Info info
+        pending.postponed = False
+        if self.in_flight >= self.table_size and self.grow_table() != 0:
+            return -1
+        read_info(data_of(frame(&pending.asked, 0)), size_of(frame(&pending.asked, 0)), &info)
+        info.id = id
+        info.time_stamp = time_stamp
+        info.flags &= ~<unsigned int>FLAG_BEHIND
+        if write_info(&head, &info, NULL) != 0:
+            return -1
+        zmq.msg_close(frame(&pending.asked, 0))
+        memcpy(frame(&pending.asked, 0), &head, sizeof(Message))
+        job = self.new_job()
+        if job == NULL or share(job, &pending.asked) != 0:
+            if job != NULL:
+                self.jobs_end -= 1
+            return -1
+        pending.id = id
+        pending.time_stamp = time_stamp
+        pending.sent = now if self.at_once else 0
+        pending.deadline = now + self.timeout if self.timeout > 0 else 0
+        self.enter(pending)
+        return 0

@@ -29,6 +29,9 @@ cdef enum:
     SPARE_PENDINGS = 4096
     TABLE_SIZE = 1024          # at first
     INTERRUPTS = 64            # at first
+    WHOLE_WINDOW = 8 << 20     # bytes of a big body that may leave before the reader has taken any, so that its worker is free for others
+    PROMISED_MOST = 32 << 20   # and of all such answers of one connection
+    SLOW_US = 1_000_000        # a reader that has taken nothing for so long is closed where all that is unread is too much
     CREDIT_STEP = STREAM_WINDOW // 4  # bytes that are worth a message
     IDLE_US = 1000000          # whoever has just been answered is likely to ask again
 
@@ -195,9 +198,13 @@ cdef class Connections:
         if <int>what != <int>connection.waiting:
             self.wait_for(connection, what, now)
 
-    cdef void count(self, Connection* connection) noexcept nogil:
+    cdef void count(self, Connection* connection, int64_t now) noexcept nogil:
+        cdef Connection* slowest = self.waiting_first[<int>FOR_READER]
         self.unread += connection.output.size + connection.held - connection.counted
         connection.counted = connection.output.size + connection.held
+        if self.unread > self.max_unread_in_all and slowest != NULL and now - slowest.waiting_since >= SLOW_US:
+            slowest.broken = True
+            self.touch(slowest)
 
     cdef bint make_room(self, int64_t now) noexcept nogil:
         cdef Connection* connection = self.waiting_first[<int>FOR_REQUEST]
@@ -263,6 +270,7 @@ cdef class Connections:
 
     cdef void free_pending(self, Pending* pending) noexcept nogil:
         clear(&pending.held)
+        close_all(&pending.asked)
         if self.spares < SPARE_PENDINGS:
             pending.next = self.spare
             self.spare = pending
@@ -345,12 +353,28 @@ cdef class Connections:
         if pending.streaming:
             self.streaming -= 1
             pending.streaming = False
+            pending.connection.promised -= pending.promised
+            pending.promised = 0
         pending.older = NULL
         pending.newer = NULL
         pending.deadline = 0
 
-    cdef void begin_stream(self, Pending* pending) noexcept nogil:
+    cdef bint has_room(self, Connection* connection, size_t size) noexcept nogil:
+        return (
+            size <= WHOLE_WINDOW
+            and connection.output.size + connection.held + connection.promised + size <= PROMISED_MOST
+            and self.unread <= self.max_unread_in_all // 2
+        )
+
+    cdef void begin_stream(self, Pending* pending, size_t whole) noexcept nogil:
         self.unlink(pending)
+        pending.window = STREAM_WINDOW
+        if whole > WHOLE_WINDOW:
+            whole = WHOLE_WINDOW
+        if whole > pending.window and self.has_room(pending.connection, whole):
+            pending.window = whole
+            pending.promised = whole
+            pending.connection.promised += whole
         close_all(&pending.asked)  # it can't be asked for again
         pending.streaming = True
         pending.granted = STREAM_WINDOW
@@ -363,7 +387,7 @@ cdef class Connections:
 
     cdef void grant(self, Pending* pending, bint anyway) noexcept nogil:
         cdef size_t unsent = self.output_of(pending).size
-        cdef uint64_t total = pending.received + STREAM_WINDOW
+        cdef uint64_t total = pending.received + pending.window
         cdef Credit* grown
         # What of the answers before it is still unsent counts too: less is told then, for a moment.
         total -= unsent if unsent < pending.received else pending.received

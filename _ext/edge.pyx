@@ -301,7 +301,7 @@ cdef class Edge:
         if connection.output.size and not connection.interest & WRITABLE:
             self.write(connection, now)
         self.sessions.resume(connection, now)
-        self.sessions.count(connection)
+        self.sessions.count(connection, now)
         if self.sessions.finished(connection):
             self.end(connection)
             return

@@ -60,6 +60,7 @@ from prime_server._ext.info cimport (
     FLAG_RAW,
     FLAG_REFUSAL,
     FLAG_RESULT,
+    FLAG_WHOLE,
     INFO_SIZE,
     Info,
     code_of,
@@ -115,6 +116,7 @@ cdef class Sessions(Admission):
         Py_ssize_t max_in_flight=65536,
         Py_ssize_t max_payload=268435456,
         Py_ssize_t max_unread=1048576,
+        Py_ssize_t max_unread_in_all=268435456,
     ):
         self.life = secrets.randbits(63) | 1
         self.next_id = secrets.randbits(32)
@@ -150,6 +152,7 @@ cdef class Sessions(Admission):
         self.max_in_flight = max_in_flight
         self.max_payload = max_payload
         self.max_unread = max_unread
+        self.max_unread_in_all = max_unread_in_all
         self.retryable = retryable
         self.keeps = keeps
 
@@ -389,7 +392,7 @@ cdef class Sessions(Admission):
         self.last_request = now
         if self.retryable:
             pending.flags |= FLAG_IDEMPOTENT
-        pending.id = self.next_id
+        pending.id = pending.logged = self.next_id
         self.next_id += 1  # wraps
         pending.time_stamp = <uint32_t>(stamp // 1000000)
         pending.numbered = True
@@ -438,7 +441,7 @@ cdef class Sessions(Admission):
                 else:
                     memcpy(slot, frame(payload, <int>index), sizeof(Message))
         free(payload.more)
-        if self.keeps and pending.flags & FLAG_IDEMPOTENT:
+        if (self.keeps or connection.waiting_for_workers) and pending.flags & FLAG_IDEMPOTENT:
             share(&pending.asked, job)
         pending.sent = now if self.at_once else 0
         pending.deadline = now + self.timeout if self.timeout > 0 else 0
@@ -573,7 +576,7 @@ cdef class Sessions(Admission):
             return
         if self.protocol == HTTP and connection.http.method == METHOD_HEAD:
             pending.flags |= FLAG_HEAD
-        pending.id = self.next_id
+        pending.id = pending.logged = self.next_id
         self.next_id += 1
         pending.numbered = True
         self.refuse(connection, pending, status, reason, self.retry_after(now) if status == 503 else 0, now)
@@ -585,7 +588,7 @@ cdef class Sessions(Admission):
         if pending.numbered or pending.code:
             self.answered += 1
             if pending.numbered:
-                self.log.response(pending.id, unix_us(), pending.code, pending.answered)
+                self.log.response(pending.logged, unix_us(), pending.code, pending.answered)
         if connection.first == pending:
             self.advance(connection, now)
         else:
@@ -611,10 +614,19 @@ cdef class Sessions(Admission):
                 if connection.first.done:
                     connection.held -= connection.first.held.size
                 splice(&connection.output, &connection.first.held)
+                if connection.first.postponed:
+                    self.ask_now(connection.first, now)
             connection.in_flight -= 1
             self.free_pending(pending)
             pending = connection.first
         self.touch(connection)
+
+    cdef void ask_now(self, Pending* pending, int64_t now) noexcept nogil:
+        cdef uint32_t id = self.next_id
+        self.next_id += 1
+        if self.ask_at_its_turn(pending, id, <uint32_t>(unix_us() // 1000000), now) != 0:
+            pending.failed = True
+            pending.done = True
 
     # --- what comes back ---------------------------------------------------------------------------------------------------------------
 
@@ -624,7 +636,7 @@ cdef class Sessions(Admission):
         cdef Connection* connection
         cdef Output* output
         cdef Manner manner
-        cdef size_t before
+        cdef size_t before, whole
         cdef int code = 0
         cdef int index, failed = 0
         if parts.size == 0 or parts.surplus or read_info(data_of(frame(parts, 0)), size_of(frame(parts, 0)), &info) != 0:
@@ -664,12 +676,18 @@ cdef class Sessions(Admission):
             close_all(parts)
             self.refuse(connection, pending, 501, "no tunnels are made here", 0, now)
             return
+        whole = <size_t>max(info.time_left, 0) if info.flags & FLAG_WHOLE else 0
+        if whole and not pending.streaming and connection.first != pending and pending.asked.size and not self.has_room(connection, whole):
+            close_all(parts)
+            self.postpone(pending)
+            return
         if info.flags & FLAG_MORE and not pending.streaming:
             pending.source = info.source
             pending.attempt = info.attempt
-            if pending.flags & FLAG_OLD:
+            if pending.flags & FLAG_OLD and not info.flags & FLAG_WHOLE:
                 pending.keep_alive = False  # RFC 9112 section 6.3: there are no chunks in 1.0, so its end is the connection's
-            self.begin_stream(pending)
+            self.begin_stream(pending, whole)
+            self.grant(pending, False)
         for index in range(1, parts.size):
             pending.received += size_of(frame(parts, index))
         output = self.output_of(pending)

@@ -1,12 +1,7 @@
 """An answer in parts, from the iterator that a work function has returned.
 
 The first part takes the head along, so that what goes wrong before it is still an error of its own; each further part is a message of its own as soon
-as it is there, and the end of the iterator is the last one. All of them have the same random source and are counted, so that the server tells what is
-missing, comes twice or is another attempt's. With the first one the job has no deadline any more, and its proxy is told that nobody else can do it.
-
-The reader's pace holds the iterator back. The server says up to which sum of bytes the worker may send (info.pxd); beyond that this thread waits,
-with the intake's lock and without the GIL, and does meanwhile what the guardian does otherwise: it hears interrupts, hands other jobs back and says
-busy. A credit or an interrupt may have been published before we were connected: after a second without one an empty message asks for it.
+as it is there, and the end of the iterator is the last one. The reader's pace holds the iterator back (pacing.pyx).
 
 When nobody listens any more, the iterator is closed where it stands. What it raises midway can't be told its client but by a connection that ends.
 A part that can change is copied, others are lent to libzmq; long ones leave piece by piece, so that what is under way stays within the window.
@@ -15,28 +10,13 @@ A server of the original's takes one frame, and a netstring needs its length fir
 """
 
 from cpython.buffer cimport PyObject_CheckBuffer
-from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from prime_server._ext.clock cimport now_us
 from prime_server._ext.cthreads cimport atomic_load, mutex_lock, mutex_trylock, mutex_unlock
-from prime_server._ext.info cimport (
-    FLAG_BROKEN,
-    FLAG_FROM_PROXY,
-    FLAG_HEAD,
-    FLAG_MORE,
-    FLAG_NETSTRING,
-    FLAG_REFUSAL,
-    FLAG_RESULT,
-    FLAG_RETRYABLE,
-    STREAM_WINDOW,
-    Info,
-    set_code,
-    write_info,
-)
-from prime_server._ext.intake cimport CLIENT_LEFT, DEADLINE_PASSED, intake_guard, intake_hear, intake_report
-from prime_server._ext.libzmq cimport Multipart, add, close_all, frame, send, size_of, start, zmq
+from prime_server._ext.info cimport FLAG_HEAD, FLAG_NETSTRING
+from prime_server._ext.intake cimport CLIENT_LEFT, DEADLINE_PASSED
+from prime_server._ext.libzmq cimport Multipart, close_all, frame, start
 from prime_server._ext.outcome cimport ANSWERED, BROKEN_OFF, NOBODY_WAITS, STREAMED, give_up, room_for_info, say
+from prime_server._ext.pacing cimport LARGEST, POSTED, Course, post, wait_and_post
 from prime_server._ext.response cimport Response, write_response, write_stream_end, write_stream_head, write_stream_part
 
 import logging
@@ -44,23 +24,8 @@ import secrets
 
 from prime_server.errors import Interrupted
 
-cdef extern from "poll.h" nogil:
-    int POLLIN
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd*, unsigned long, int)
-
 cdef enum:
-    LARGEST = 262144           # bytes of a part that leave at once
     MAX_JOINED = 67108864      # bytes of an answer that is joined
-    LOOK_EVERY = 5             # ms, while waiting: at deadlines, at the process's state, and for what a descriptor didn't tell
-    ASK_AFTER = 1000000        # us without a credit
-    # outcomes of a post
-    POSTED = 1
-    STOPPED = 0                # the job's flag says why
-    LOST = -1                  # the socket has failed
 
 
 cdef bint in_parts(object result) except -1:
@@ -74,11 +39,7 @@ cdef class Stream:
     cdef Job job
     cdef Response response
     cdef object iterator
-    cdef uint32_t source
-    cdef uint32_t sequence     # of the next message
-    cdef uint64_t sent         # bytes
-    cdef int upstream
-    cdef int interrupt
+    cdef Course course
 
     # --- what the iterator gives ----------------------------------------------------------------------------------------------------
 
@@ -96,7 +57,7 @@ cdef class Stream:
                 return 0
             if is_empty(part):
                 continue
-            if self.sequence == 0:
+            if self.course.sequence == 0:
                 self.response.settle_type(part)
                 if self.job.inner.flags & FLAG_HEAD:
                     room_for_info(&into.parts)
@@ -106,14 +67,14 @@ cdef class Stream:
                 if not self.stopped(into):
                     into.kind = NOBODY_WAITS
                 return 0
-        if self.sequence == 0:
+        if self.course.sequence == 0:
             return 0 if self.stopped(into) else self.whole(into, b"")
         room_for_info(&into.parts)
         if write_stream_end(&into.parts, &self.job.inner) != 0:
             raise MemoryError()
         into.kind = STREAMED
-        into.sequence = self.sequence
-        into.source = self.source
+        into.sequence = self.course.sequence
+        into.source = self.course.source
         return 0
 
     cdef int whole(self, Outcome* into, object body) except -1:
@@ -140,7 +101,7 @@ cdef class Stream:
         cdef int why = atomic_load(&self.job.flag)
         if why == 0:
             return False
-        if self.sequence == 0:
+        if self.course.sequence == 0:
             return give_up(into, &self.job.flag, &self.job.inner, self.intake.upstream.greeted)
         if why == CLIENT_LEFT or why == DEADLINE_PASSED:
             into.kind = NOBODY_WAITS
@@ -151,8 +112,8 @@ cdef class Stream:
     cdef int break_off(self, Outcome* into) noexcept:
         close_all(&into.parts)
         into.kind = BROKEN_OFF
-        into.sequence = self.sequence
-        into.source = self.source
+        into.sequence = self.course.sequence
+        into.source = self.course.source
         try:
             room_for_info(&into.parts)
         except MemoryError:
@@ -213,7 +174,7 @@ cdef class Stream:
         start(&parts)
         try:
             room_for_info(&parts)
-            if self.sequence == 0:
+            if self.course.sequence == 0:
                 write_stream_head(&parts, self.response, &self.job.inner)
             write_stream_part(&parts, piece, &self.job.inner)
         except:
@@ -221,90 +182,15 @@ cdef class Stream:
             raise
         # The common case needs no waiting, and so no change of the GIL's owner.
         if mutex_trylock(&self.intake.lock) == 0:
-            status = self.post(&parts)
+            status = post(&self.course, &parts)
             mutex_unlock(&self.intake.lock)
             if status == POSTED:
                 return POSTED
         with nogil:
             mutex_lock(&self.intake.lock)
-            status = self.wait_and_post(&parts)
+            status = wait_and_post(&self.course, &parts)
             mutex_unlock(&self.intake.lock)
         return status
-
-    cdef int post(self, Multipart* parts) noexcept nogil:
-        """Sends it if that can be done now; otherwise 0, whatever the reason, or LOST. With the lock, as all below. Consumes what it sends."""
-        cdef Intake* intake = self.intake
-        cdef size_t size = 0
-        cdef int index, status
-        if self.sent + STREAM_WINDOW // 2 > intake.running.credit and intake_hear(intake) < 0:
-            return LOST
-        if atomic_load(&self.job.flag) or self.sent >= intake.running.credit:
-            return 0
-        for index in range(1, parts.size):
-            size += size_of(frame(parts, index))
-        if not intake.running.streams:
-            intake.running.streams = True
-            intake.running.deadline = 0
-            self.job.until = 0
-            intake.counters.streamed += 1
-            intake_report(intake, now_us())
-        if self.put_info(parts) != 0:
-            return 0
-        status = send(intake.loopback, parts)
-        if status == 1:
-            self.sent += size
-            self.sequence += 1
-        return status
-
-    cdef int wait_and_post(self, Multipart* parts) noexcept nogil:
-        cdef Intake* intake = self.intake
-        cdef Multipart question
-        cdef pollfd items[2]
-        cdef int64_t now = now_us()
-        cdef int64_t asked = now
-        cdef bint counted = False
-        cdef int status
-        items[0].fd = self.interrupt
-        items[1].fd = self.upstream
-        items[0].events = items[1].events = POLLIN
-        while True:
-            intake_guard(intake, now)
-            status = self.post(parts)
-            if status == POSTED:
-                return status
-            if status < 0 or atomic_load(&self.job.flag):
-                close_all(parts)
-                return status
-            if not counted:
-                counted = True
-                intake.counters.stalled += 1
-            if now - asked >= ASK_AFTER:
-                asked = now
-                self.ask(&question)
-            if not intake.unheard:
-                poll(items, 2, LOOK_EVERY)
-            now = now_us()
-
-    cdef void ask(self, Multipart* question) noexcept nogil:
-        """A message without content: the server says anew how much may be sent, or that nobody listens."""
-        if self.sequence == 0:
-            return
-        start(question)
-        zmq.msg_init(add(question))
-        if self.put_info(question) == 0 and send(self.intake.loopback, question) == 1:
-            self.sequence += 1
-        else:
-            close_all(question)
-
-    cdef int put_info(self, Multipart* parts) noexcept nogil:
-        cdef Info info = self.job.inner
-        info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_REFUSAL | FLAG_BROKEN | FLAG_RETRYABLE)
-        info.flags |= FLAG_RESULT | FLAG_MORE
-        info.sequence = self.sequence
-        info.source = self.source
-        set_code(&info, self.response.status)
-        zmq.msg_close(frame(parts, 0))
-        return write_info(frame(parts, 0), &info, frame(&self.job.parts, 0))
 
 
 cdef bint is_empty(object part) except -1:
@@ -327,9 +213,16 @@ cdef object stream(Outcome* into, object result, Job job, Intake* intake, int up
     self.response = result if isinstance(result, Response) else Response(200, result)
     self.intake = intake
     self.job = job
-    self.upstream = upstream
-    self.interrupt = interrupt
-    self.source = secrets.randbits(32)
+    self.course.intake = intake
+    self.course.info = &job.inner
+    self.course.original = frame(&job.parts, 0)
+    self.course.flag = &job.flag
+    self.course.until = &job.until
+    self.course.status = self.response.status
+    self.course.whole = 0
+    self.course.upstream = upstream
+    self.course.interrupt = interrupt
+    self.course.source = secrets.randbits(32)
     source = self.response._parts
     trouble = None
     try:
@@ -338,7 +231,7 @@ cdef object stream(Outcome* into, object result, Job job, Intake* intake, int up
     except BaseException as error:
         trouble = error
     ends = self.close(source)
-    if trouble is not None and self.sequence == 0:
+    if trouble is not None and self.course.sequence == 0:
         raise trouble if ends is None else ends
     if trouble is not None:
         later = self.failed(into, trouble)

@@ -62,6 +62,7 @@ from prime_server._ext.outcome cimport (
     outcome_start,
     say,
 )
+from prime_server._ext.pacing cimport Course, is_big, post_big
 from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_saw, patience_start
 from prime_server._ext.stream cimport in_parts, stream
 
@@ -520,6 +521,18 @@ cdef class WorkerLoop:
         ):
             intake_report(intake, now)
 
+    cdef void in_pieces(self, Outcome* outcome, const Info* info, Message* original, const int* flag, int64_t* until) noexcept nogil:
+        """The answer leaves at its reader's pace, all but its last piece."""
+        cdef Course course
+        course.intake = &self.intake
+        course.info = info
+        course.original = original
+        course.flag = flag
+        course.until = until
+        course.upstream = self.upstream_descriptor
+        course.interrupt = self.interrupt_descriptor
+        post_big(outcome, &course)
+
     cdef int clean_up(self) except -1:
         """With the GIL and the lock, after a job has been sent off."""
         if self.cleanup is None:
@@ -552,6 +565,8 @@ cdef class WorkerLoop:
             if not express_native(&outcome, &self.call, answer, &self.flag, intake.upstream.greeted):
                 with gil:
                     express_native_failure(&outcome, &self.call, answer)
+            if is_big(&outcome, &current.info):
+                self.in_pieces(&outcome, &current.info, frame(&current.parts, 0), &self.flag, &current.deadline)
             mutex_lock(&intake.lock)
             leave_user_code(&self.guardian)
             self.settle(&outcome, &current.info, frame(&current.parts, 0), current.deadline, atomic_load(&self.flag))
@@ -590,6 +605,10 @@ cdef class WorkerLoop:
                 ends = stream(&outcome, result, job, &self.intake, self.upstream_descriptor, self.interrupt_descriptor)
             else:
                 express(&outcome, result, job, self.intake.stage_count)
+                if is_big(&outcome, &job.inner):
+                    result = None
+                    with nogil:
+                        self.in_pieces(&outcome, &job.inner, frame(&job.parts, 0), &job.flag, &job.until)
         except BaseException as error:
             ends = express_error(&outcome, error, job, self.intake.upstream.greeted)
         self.lock_again()

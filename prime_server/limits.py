@@ -42,7 +42,9 @@ class Limits:
     max_payload: int = 256 * 1024 * 1024
     """Bytes of requests in flight in all, but for a single one (503)."""
     max_unread: int = 1024 * 1024
-    """Response bytes that wait for one slow reader."""
+    """Response bytes that wait for one slow reader; of its requests in flight those that are answered already may add to it."""
+    max_unread_in_all: int = 256 * 1024 * 1024
+    """Response bytes that wait for all of them; then the one that has taken nothing for the longest time is closed."""
     max_connections: int = 65536
     """Connections. A further one takes the place of the one that has been idle longest, for a second at least, or is answered 503."""
     max_connections_per_address: int = 0

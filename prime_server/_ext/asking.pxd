@@ -1,7 +1,7 @@
 """What a server asks of the first stage, and asks again."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from prime_server._ext.connections cimport Connections, Pending
 from prime_server._ext.libzmq cimport Multipart
@@ -37,6 +37,9 @@ cdef class Asking(Connections):
     cdef void met_anew(self, uint64_t former, uint64_t life, int64_t now) noexcept nogil
     # There is a new connection to the first stage's proxy.
     cdef void reconnected(self, int64_t now) noexcept nogil
+    # Big answers out of turn would keep their workers waiting: they are given up, and asked for at their turn. -1 without memory.
+    cdef void postpone(self, Pending* pending) noexcept nogil
+    cdef int ask_at_its_turn(self, Pending* pending, uint32_t id, uint32_t time_stamp, int64_t now) noexcept nogil
     # The next request that is lost as far as can be told, NULL: none.
     cdef Pending* given_up(self, int64_t now) noexcept nogil
     cdef void send_again(self, int64_t now) noexcept nogil

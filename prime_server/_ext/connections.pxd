@@ -31,6 +31,7 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     Pending* older
     uint32_t id
     uint32_t time_stamp
+    uint32_t logged            # the id in the access log
     uint16_t bits
     uint16_t flags
     uint32_t sequence          # of the next message of its response
@@ -39,9 +40,12 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     uint8_t attempt
     bint streaming             # its response has begun to come in parts
     uint64_t received          # bytes of it that have come
+    size_t window              # that its worker may be ahead of the reader
+    size_t promised            # of the connection's
     uint64_t granted           # that its worker knows it may send, in all
     bint keep_alive
     bint tunnel                # CONNECT
+    bint postponed             # it is asked for at its turn
     bint numbered              # it has an id: it is logged
     bint done                  # its answer is complete
     bint failed                # the connection ends behind what is there of the answer
@@ -76,6 +80,7 @@ cdef struct Connection:
     int waiting_for_workers    # of them those with a worker
     size_t held                # bytes of held answers
     size_t counted             # of `unread`
+    size_t promised            # bytes of big answers that their workers may send at once
     Pending* first
     Pending* last
     Output output
@@ -97,6 +102,7 @@ cdef class Connections:
     cdef int64_t waits[WAITINGS]   # by Waiting, us, 0: for ever
     cdef int max_pipelined         # requests in flight of one connection
     cdef size_t max_unread         # response bytes that wait for one reader
+    cdef size_t max_unread_in_all
     cdef size_t in_flight          # requests that a result is waited for
     cdef size_t payload            # their bytes
     cdef size_t unread             # bytes of answers that wait for their turn or their reader
@@ -142,8 +148,8 @@ cdef class Connections:
     # What it waits for, for ever or until its time is over.
     cdef void wait_for(self, Connection* connection, Waiting what, int64_t now) noexcept nogil
     cdef void set_waiting(self, Connection* connection, int64_t now) noexcept nogil
-    # Counts what waits for its reader.
-    cdef void count(self, Connection* connection) noexcept nogil
+    # Counts what waits for its reader; over the bound in all the reader that has taken nothing for the longest time is closed.
+    cdef void count(self, Connection* connection, int64_t now) noexcept nogil
     # Whether nothing of a next request has come.
     cdef bint between(self, Connection* connection) noexcept nogil
     cdef bint over_bound(self, Connection* connection) noexcept nogil
@@ -156,7 +162,10 @@ cdef class Connections:
     cdef void forget(self, Pending* pending) noexcept nogil
     cdef void unlink(self, Pending* pending) noexcept nogil
     # Its response comes in parts: it has no deadline any more, and the reader's pace is its worker's.
-    cdef void begin_stream(self, Pending* pending) noexcept nogil
+    # `whole`: its bytes where they are known, else 0.
+    cdef void begin_stream(self, Pending* pending, size_t whole) noexcept nogil
+    # Whether one more big answer may be held for its reader.
+    cdef bint has_room(self, Connection* connection, size_t size) noexcept nogil
     # Tells its worker what it may send, where that has become worth a message, or `anyway`.
     cdef void grant(self, Pending* pending, bint anyway) noexcept nogil
     cdef void interrupt(self, Pending* pending) noexcept nogil

@@ -63,6 +63,7 @@ cdef class Sessions(Admission):
     cdef void refuse_input(self, Connection* connection, int status, const char* reason, int64_t now) noexcept nogil
     cdef void complete(self, Pending* pending, int64_t now) noexcept nogil
     cdef void advance(self, Connection* connection, int64_t now) noexcept nogil
+    cdef void ask_now(self, Pending* pending, int64_t now) noexcept nogil
     cdef int answer_user(self, Output* output, int status, const char* reason) noexcept nogil
     cdef reject_user(self, Connection* connection, error, int64_t now)
     cdef void answer(self, Pending* pending, int code, const char* text, const Manner* manner, int64_t now) noexcept nogil

@@ -38,6 +38,7 @@ class Sessions:
         max_in_flight: int = 65536,
         max_payload: int = 268435456,
         max_unread: int = 1048576,
+        max_unread_in_all: int = 268435456,
     ) -> None: ...
     @property
     def life(self) -> int:

@@ -57,5 +57,6 @@ cdef class WorkerLoop:
     cdef int python_job(self, WaitingJob* waiting, bint begun) except -1
     cdef void begin(self, WaitingJob* waiting, int* flag) noexcept nogil
     cdef void settle(self, Outcome* outcome, Info* info, Message* original, int64_t deadline, int flag) noexcept nogil
+    cdef void in_pieces(self, Outcome* outcome, const Info* info, Message* original, const int* flag, int64_t* until) noexcept nogil
     cdef void lock_again(self) noexcept
     cdef int clean_up(self) except -1

@@ -96,6 +96,7 @@ _LIMITS = {
     "max_connections_per_address": ("N", read_count_or_0, "Connections of one address; more are answered 429. 0: any number."),
     "max_pipelined": ("N", read_count, "Requests in flight of one connection, which then isn't read."),
     "max_unread": ("BYTES", read_size, "Response bytes that wait for a slow client, which then isn't read."),
+    "max_unread_in_all": ("BYTES", read_size, "Response bytes that wait for all of them; then the one that has taken nothing longest is closed."),
     "max_target": ("BYTES", read_size, "Longest target; then 414."),
     "max_head": ("BYTES", read_size, "Largest head of a request; then 431."),
     "max_fields": ("N", read_count, "Header fields of a request; then 431."),

@@ -76,8 +76,6 @@ cdef int wait_and_post(Course* self, Multipart* parts) noexcept nogil:
     cdef Multipart question
     cdef pollfd items[2]
     cdef int64_t now = now_us()
-    cdef int64_t asked = now
-    cdef bint counted = False
     cdef int status
     items[0].fd = self.interrupt
     items[1].fd = self.upstream
@@ -86,18 +84,19 @@ cdef int wait_and_post(Course* self, Multipart* parts) noexcept nogil:
         intake_guard(intake, now)
         status = post(self, parts)
         if status == POSTED:
+            self.asked = 0
             return status
         if status < 0 or atomic_load(self.flag):
             close_all(parts)
             return status
-        if not counted:
-            counted = True
+        if self.asked == 0:
+            self.asked = now
             intake.counters.stalled += 1
-        if now - asked >= ASK_AFTER:
-            asked = now
+        elif now - self.asked >= ASK_AFTER:
+            self.asked = now
             ask(self, &question)
-        if not intake.unheard:
-            poll(items, 2, LOOK_EVERY)
+        if not intake.unheard and poll(items, 2, LOOK_EVERY) < 0:
+            return SIGNALLED
         now = now_us()
 
 
@@ -143,12 +142,16 @@ cdef bint is_big(const Outcome* outcome, const Info* info) noexcept nogil:
 
 cdef int post_piece(Course* self, const char* data, size_t size) noexcept nogil:
     cdef Multipart parts
+    cdef int status
     start(&parts)
     zmq.msg_init(add(&parts))
     if copy_in(add(&parts), data, size) != 0:
         close_all(&parts)
         return LOST
-    return wait_and_post(self, &parts)
+    while True:
+        status = wait_and_post(self, &parts)
+        if status != SIGNALLED:
+            return status  # a signal is seen to when the answer has left
 
 
 cdef int post_all_but_the_last(Outcome* outcome, Course* self) noexcept nogil:
@@ -183,6 +186,7 @@ cdef void post_big(Outcome* outcome, Course* self) noexcept nogil:
     self.source = <uint32_t>mixed(<uint64_t>now_us() ^ key_of(self.info))
     self.sequence = 0
     self.sent = 0
+    self.asked = 0
     mutex_lock(&self.intake.lock)
     status = post_all_but_the_last(outcome, self)
     mutex_unlock(&self.intake.lock)

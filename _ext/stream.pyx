@@ -10,13 +10,14 @@ A server of the original's takes one frame, and a netstring needs its length fir
 """
 
 from cpython.buffer cimport PyObject_CheckBuffer
+from cpython.exc cimport PyErr_CheckSignals
 
 from prime_server._ext.cthreads cimport atomic_load, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.info cimport FLAG_HEAD, FLAG_NETSTRING
 from prime_server._ext.intake cimport CLIENT_LEFT, DEADLINE_PASSED
 from prime_server._ext.libzmq cimport Multipart, close_all, frame, start
 from prime_server._ext.outcome cimport ANSWERED, BROKEN_OFF, NOBODY_WAITS, STREAMED, give_up, room_for_info, say
-from prime_server._ext.pacing cimport LARGEST, POSTED, Course, post, wait_and_post
+from prime_server._ext.pacing cimport LARGEST, POSTED, SIGNALLED, Course, post, wait_and_post
 from prime_server._ext.response cimport Response, write_response, write_stream_end, write_stream_head, write_stream_part
 
 import logging
@@ -186,11 +187,18 @@ cdef class Stream:
             mutex_unlock(&self.intake.lock)
             if status == POSTED:
                 return POSTED
-        with nogil:
-            mutex_lock(&self.intake.lock)
-            status = wait_and_post(&self.course, &parts)
-            mutex_unlock(&self.intake.lock)
-        return status
+        while True:
+            with nogil:
+                mutex_lock(&self.intake.lock)
+                status = wait_and_post(&self.course, &parts)
+                mutex_unlock(&self.intake.lock)
+            if status != SIGNALLED:
+                return status
+            try:
+                PyErr_CheckSignals()
+            except:
+                close_all(&parts)
+                raise
 
 
 cdef bint is_empty(object part) except -1:

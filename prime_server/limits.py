@@ -16,7 +16,7 @@ class Limits:
     """
 
     request_timeout: float = 60.0
-    """From a request's arrival to its answer; then 504, and the worker is interrupted."""
+    """From a request's arrival to its answer, or to the first part of one in parts; then 504, and the worker is interrupted."""
     header_timeout: float = 10.0
     """For a request line and its fields to come in; then 408."""
     body_timeout: float = 10.0

@@ -14,6 +14,7 @@ cdef enum:
     POSTED = 1
     STOPPED = 0                # the job's flag says why
     LOST = -1                  # the socket has failed
+    SIGNALLED = 2              # Python may have a signal to handle
 
 cdef struct Course:            # nothing in it is owned
     Intake* intake
@@ -26,13 +27,14 @@ cdef struct Course:            # nothing in it is owned
     uint32_t source            # the same in all its messages, and in those of no other answer
     uint32_t sequence          # of the next message
     uint64_t sent              # bytes
+    int64_t asked              # us: since when it waits for credit, or when it last asked for it; 0: it doesn't wait
     int upstream               # descriptors of the sockets towards proxy and interrupts
     int interrupt
 
 # An empty frame for the info, then what is to leave. All with the intake's lock, in the user's code as the guardian sees it.
 # Sends it if that can be done now; otherwise 0, whatever the reason, or LOST. Consumes what it sends.
 cdef int post(Course* self, Multipart* parts) noexcept nogil
-# Waits until it can be sent. Consumes it.
+# Waits until it can be sent. Consumes it, unless it is SIGNALLED, after which it is to be called again.
 cdef int wait_and_post(Course* self, Multipart* parts) noexcept nogil
 
 # Whether an answer is so big that it is to leave in pieces.

@@ -98,6 +98,7 @@ test-lowest: .venv/.run
 
 bench: .venv/.bench
 	$(BIN)/python -m pytest -q --benchmark-only bench
+	$(BIN)/python -m bench.primality
 	$(BIN)/python -m bench.throughput
 
 # Some three minutes; the list never changes.

@@ -1,17 +1,22 @@
 """The strict parsers against a slow reader of the same grammar, against what was written, and against the end of a page."""
 
+import contextlib
 import ctypes
 import itertools
 import mmap
 from pathlib import Path
 
 import pytest
+import zmq
 from feeding import fed
 from http_oracle import read_all
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from prime_server import ProtocolError
+from prime_server._ext.libzmq import receive_frames, send_frames
 from prime_server._ext.parsers import NetstringParser, RequestParser, ResponseParser
+from prime_server._ext.request import Request
 
 CORPUS = [path.read_bytes() for path in sorted(Path(__file__).with_name("requests").glob("*/*.http"))]
 SHORT = [data for data in CORPUS if len(data) < 1000]
@@ -145,13 +150,13 @@ def test_any_bytes_give_messages_or_our_error(data, cuts):
 class LastBytesOfAPage:
     """Memory of which the byte behind the last one can't be read."""
 
-    def __init__(self):
-        self.pages = mmap.mmap(-1, 4 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.end = 3 * mmap.PAGESIZE
+    def __init__(self, count=3):
+        self.pages = mmap.mmap(-1, (count + 1) * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.end = count * mmap.PAGESIZE
         anchor = ctypes.c_char.from_buffer(self.pages)
         libc = ctypes.CDLL(None, use_errno=True)
-        address = ctypes.c_void_p(ctypes.addressof(anchor) + self.end)
-        self.protect = lambda access: libc.mprotect(address, ctypes.c_size_t(mmap.PAGESIZE), access)
+        self.address = ctypes.addressof(anchor) + self.end
+        self.protect = lambda access: libc.mprotect(ctypes.c_void_p(self.address), ctypes.c_size_t(mmap.PAGESIZE), access)
         if self.protect(0) != 0:
             pytest.skip("mprotect is not allowed here")
         del anchor
@@ -179,3 +184,32 @@ def test_nothing_is_read_behind_the_end(make, data):
         if parser.error is None:
             found += parser.feed(page.hold(data[at:]))
         assert [bytes(one) for one in found] == [bytes(one) for one in whole] and str(parser.error) == str(error)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"/%41", b"/?a=%4&b=+%", b" HTTP/1.1\r\n", b" HTTP/1.1\r\nA: b\r\nC:\t d \r\n\r\n", b" HTTP/1.0\nA:\n\nbody",
+        b"%2Fa%3Fb%3Dc% HTTP/1.1\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_nothing_of_a_payload_is_read_behind_its_end(end):
+    """Payloads are read where they lie: large ones, which a message doesn't copy, are laid before the end of a page and cut there."""
+    page = LastBytesOfAPage(count=32)
+    read = 0
+    with zmq.Context() as context, context.socket(zmq.PAIR) as sender, context.socket(zmq.PAIR) as receiver:
+        receiver.bind("inproc://payload")
+        sender.connect("inproc://payload")
+        for start in (b"GET /" + b"a" * 70_000, b"GET %2F" + b"a" * 70_000):
+            for at in range(len(start), len(start) + len(end) + 1):
+                data = (start + end)[:at]
+                send_frames(sender, [page.hold(data)])
+                [frame] = receive_frames(receiver)
+                assert frame.address == page.address - len(data)
+                request = Request.from_payload(frame)
+                with contextlib.suppress(ProtocolError):
+                    assert request.method == "GET"
+                    assert len(request.path) + len(request.query.pairs()) + len(request.headers.fields()) + len(request.body) > 70_000
+                    read += 1
+                del request, frame
+    assert (read > 0) == (b"\n\r\n" in end or b"\n\n" in end)

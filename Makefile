@@ -23,7 +23,7 @@ help:
 	@echo 'make test         build, lint, run all tests, print the coverage'
 	@echo 'make test-lowest  the tests against the lowest versions that pyproject.toml declares'
 	@echo 'make sanitize     the tests under the address and undefined-behaviour sanitizers'
-	@echo 'make bench        codecs, primality and throughput'
+	@echo 'make bench        codecs, primality, throughput, and a soak with faults'
 	@echo 'make wheel        source distribution and wheel into dist'
 	@echo 'make clean        remove all that was built'
 
@@ -100,6 +100,7 @@ bench: .venv/.bench
 	$(BIN)/python -m pytest -q --benchmark-only bench
 	$(BIN)/python -m bench.primality
 	$(BIN)/python -m bench.throughput
+	$(BIN)/python -m bench.soak
 
 # Some three minutes; the list never changes.
 pseudoprimes:

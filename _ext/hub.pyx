@@ -75,6 +75,7 @@ cdef enum:
     LOG_DELAY_US = 50000       # a line waits at most so long
     SIGNAL_CHECK_US = 500000   # on the main thread, without quiesce(): how long Ctrl-C may take
     PER_REQUEST = 1024         # bytes, what a waiting one takes beside its own, about
+    PER_CONNECTION = 4096
     QUIET_US = 500000          # a draining proxy that has had nothing for so long is done
 
 
@@ -485,7 +486,8 @@ cdef class Hub:
         cdef size_t bytes = 0
         cdef int stage
         if self.edge is not None:
-            bytes = self.sessions.payload + self.sessions.unread + self.sessions.in_flight * PER_REQUEST
+            bytes = self.sessions.payload + self.sessions.unread
+            bytes += self.sessions.in_flight * PER_REQUEST + self.sessions.connections * PER_CONNECTION
         for stage in range(self.stage_count):
             bytes += (<Balancer>self.stages[stage]).jobs.size + (<Balancer>self.stages[stage]).pending() * PER_REQUEST
         return bytes

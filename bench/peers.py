@@ -63,9 +63,9 @@ def prime_serverd(workers: int) -> Peer:
     )
 
 
-def prime_server_run(application: str, workers: int, window: int | None = None) -> Peer:
+def prime_server_run(application: str, workers: int, window: int | None = None, *, extra: Sequence[str] = ()) -> Peer:
     """A Python function in so many worker processes, the access log on."""
-    options = ["--workers", str(workers), "--log", "-"]
+    options = ["--workers", str(workers), "--log", "-", *extra]
     name = f"run {workers}"
     if window is not None:
         options += ["--window", str(window)]

@@ -1,7 +1,8 @@
 """The guardian: a thread that never touches Python, so that nothing which the user's code does can stop it.
 
 While a job runs, it takes the intake's lock every millisecond or so and does what the work thread can't: it reads interrupts and sets the job's
-flag, hands back the jobs that wait behind a long one, passes refusals on and says that the worker is busy. Where the worker is told so, it ends the
+flag, hands back the jobs that wait behind a long one, passes refusals on, says that the worker is busy, and has a long job make way for short ones
+on the processor. Where the worker is told so, it ends the
 process when a job goes on past its deadline in spite of the flag: nobody waits for it, its proxy knows that or will by the broken connection, and
 what is left is to get the place back for others.
 
@@ -34,7 +35,8 @@ from prime_server._ext.cthreads cimport (
     thread_create,
     thread_join,
 )
-from prime_server._ext.intake cimport intake_guard
+from prime_server._ext.intake cimport LONG, intake_guard
+from prime_server._ext.scheduling cimport slice_quick, slice_usual, this_thread
 
 cdef extern from "<signal.h>" nogil:
     int pthread_sigmask(int, const sigset_t*, sigset_t*)
@@ -67,6 +69,7 @@ cdef void* watch(void* argument) noexcept nogil:
     cdef int seen = atomic_load(&self.intake.running.serial)
     cdef int serial
     cdef int unchanged = 0
+    slice_quick(0)
     while not atomic_load(&self.quit):
         doze(LAZY_TICK if unchanged > LAZY_AFTER else TICK)
         serial = atomic_load(&self.intake.running.serial)
@@ -79,6 +82,9 @@ cdef void* watch(void* argument) noexcept nogil:
             if mutex_trylock(&self.intake.lock) == 0:
                 if atomic_load(&self.intake.running.serial) & 1:
                     intake_guard(self.intake, now_us())
+                    if not self.makes_way and now_us() - self.intake.running.since >= LONG:
+                        self.makes_way = True
+                        slice_usual(self.work_thread)
                 if self.intake.overdue:
                     _exit(OVERDUE_STATUS)
                 mutex_unlock(&self.intake.lock)
@@ -100,6 +106,7 @@ cdef int guardian_start(Guardian* self, Intake* intake) noexcept nogil:
     cdef sigset_t before
     memset(self, 0, sizeof(Guardian))
     self.intake = intake
+    self.work_thread = this_thread()
     mutex_init(&self.sleep_lock, NULL)
     condition_init(&self.wake, NULL)
     # Signals are for threads that can act on them.
@@ -131,4 +138,7 @@ cdef void enter_user_code(Guardian* self) noexcept nogil:
 
 cdef void leave_user_code(Guardian* self) noexcept nogil:
     self.intake.running.flag = NULL
+    if self.makes_way:
+        self.makes_way = False
+        slice_quick(0)
     atomic_store(&self.intake.running.serial, self.intake.running.serial + 1)

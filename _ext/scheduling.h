@@ -6,6 +6,8 @@
 #define _GNU_SOURCE
 #endif
 
+#include <stdint.h>
+
 #if defined(__linux__)
 
 #include <dirent.h>
@@ -14,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef SCHED_BATCH
@@ -27,6 +30,27 @@ static int prime_scheduling_is_usual(void) {
     return usual;
 }
 
+static int prime_own_thread(void) { return (int)syscall(SYS_gettid); }
+
+/* As in <linux/sched/types.h>, which glibc's <sched.h> doesn't go with. */
+struct prime_sched_attr {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+};
+
+/* 0: the kernel's own. Without a word where the kernel knows no slices (before 6.12), or doesn't let us. */
+static void prime_set_slice(int thread, uint64_t ns) {
+    struct prime_sched_attr attr;
+    memset(&attr, 0, sizeof attr);
+    if (!prime_scheduling_is_usual() || syscall(SYS_sched_getattr, thread, &attr, (unsigned)sizeof attr, 0) != 0) return;
+    if (attr.policy != SCHED_OTHER) return;
+    attr.runtime = ns;
+    syscall(SYS_sched_setattr, thread, &attr, 0);
+}
+
 static void prime_set_batch(int thread, int on) {
     struct sched_param none;
     memset(&none, 0, sizeof none);
@@ -36,7 +60,9 @@ static void prime_set_batch(int thread, int on) {
 
 static void prime_set_batch_self(int on) { prime_set_batch(0, on); }
 
-static void prime_set_batch_io(int on) {
+enum { PRIME_NO_PATIENCE, PRIME_PATIENCE, PRIME_SLICE };
+
+static void prime_set_io(int what, uint64_t ns) {
     static const char io[] = "ZMQbg/IO";
     char path[64], name[sizeof io];
     struct dirent *entry;
@@ -52,13 +78,22 @@ static void prime_set_batch_io(int on) {
         if (file < 0) continue;
         size = read(file, name, sizeof name - 1);
         close(file);
-        if (size == (ssize_t)(sizeof name - 1) && memcmp(name, io, sizeof name - 1) == 0) prime_set_batch(thread, on);
+        if (size == (ssize_t)(sizeof name - 1) && memcmp(name, io, sizeof name - 1) == 0) {
+            if (what == PRIME_SLICE) prime_set_slice(thread, ns);
+            else prime_set_batch(thread, what == PRIME_PATIENCE);
+        }
     }
     closedir(threads);
 }
 
+static void prime_set_batch_io(int on) { prime_set_io(on ? PRIME_PATIENCE : PRIME_NO_PATIENCE, 0); }
+static void prime_set_slice_io(uint64_t ns) { prime_set_io(PRIME_SLICE, ns); }
+
 #else
 
+static int prime_own_thread(void) { return 0; }
+static void prime_set_slice(int thread, uint64_t ns) { (void)thread, (void)ns; }
+static void prime_set_slice_io(uint64_t ns) { (void)ns; }
 static void prime_set_batch_self(int on) { (void)on; }
 static void prime_set_batch_io(int on) { (void)on; }
 

@@ -1,7 +1,8 @@
 """`python -m bench.uneven`: how long does a job wait behind a running one while a worker is idle?
 
-Short jobs among long ones that never call `check()`, over worker processes; shown from time stamps taken in the workers. On a machine whose cores
-are all busy with the long jobs, what is left is the time that the hub and the idle worker wait for a processor.
+Short jobs among long ones that never call `check()`, over worker processes; shown from time stamps taken in the workers. A worker that has been woken
+for its next job and waits for a processor isn't idle: the kernel counts that wait (Linux), and it is left out. What is left on a machine whose
+cores are all busy with the long jobs is the time that the hub waits for one.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import os
 import statistics
 import time
 from itertools import pairwise
+from pathlib import Path
 
 from bench import peers
 from bench.report import machine
@@ -20,7 +22,8 @@ WORKERS, CONNECTIONS, RUNS, JOBS = 4, 64, 3, 30
 SHORT, LONG, LONG_EVERY = 50e-6, 0.2, 100
 SLIGHT = 0.001  # seconds: what is shorter makes no difference here
 
-Job = tuple[float, int, float, float]  # when it was asked for; the process that ran it, from when to when
+# When it was asked for; the process that ran it, from when to when; how long it had waited for a processor before.
+Job = tuple[float, int, float, float, float]
 
 
 async def ask(port: int, numbers: range) -> list[Job]:
@@ -33,8 +36,8 @@ async def ask(port: int, numbers: range) -> list[Job]:
         writer.write(b"GET /?seconds=%f HTTP/1.1\r\nHost: x\r\n\r\n" % seconds)
         head = await reader.readuntil(b"\r\n\r\n")
         size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        pid, began, ended = (await reader.readexactly(size)).split()
-        done.append((asked, int(pid), float(began), float(ended)))
+        pid, began, ended, delayed = (await reader.readexactly(size)).split()
+        done.append((asked, int(pid), float(began), float(ended), float(delayed)))
     writer.close()
     return done
 
@@ -47,30 +50,45 @@ async def load(port: int) -> list[Job]:
 def longest_needless_wait(jobs: list[Job]) -> float:
     """The most seconds that a job waited while the worker that ran it later ran another, and some worker ran none.
 
-    A worker counts as idle from the end of one job to the beginning of its next one.
+    A worker counts as idle from the end of one job until it is woken for its next one.
     """
-    spans: dict[int, list[tuple[float, float]]] = {}
-    for _, pid, began, ended in jobs:
-        spans.setdefault(pid, []).append((began, ended))
+    spans: dict[int, list[tuple[float, float, float]]] = {}
+    for _, pid, began, ended, delayed in jobs:
+        spans.setdefault(pid, []).append((began, ended, delayed))
     idle: list[tuple[float, float]] = []
     for busy in spans.values():
         busy.sort()
-        idle += [(ended, began) for (_, ended), (began, _) in pairwise(busy) if began - ended > SLIGHT]
+        idle += [(ended, began - delayed) for (_, ended, _), (began, _, delayed) in pairwise(busy) if began - delayed - ended > SLIGHT]
     worst = 0.0
-    for asked, pid, began, _ in jobs:
-        others = [(since, until) for since, until in spans[pid] if until - since > SLIGHT and until > asked and until <= began]
+    for asked, pid, began, _, _ in jobs:
+        others = [(since, until) for since, until, _ in spans[pid] if until - since > SLIGHT and until > asked and until <= began]
         for since, until in others:
             overlaps = (min(until, to, began) - max(since, asked, at) for at, to in idle)
             worst = max(worst, max(overlaps, default=0.0))
     return worst
 
 
+def delay() -> float:
+    """Seconds that this thread has waited for a processor in all, where the kernel tells."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) * 1e-9
+    except OSError:
+        return 0.0
+
+
+_delay = 0.0  # when the last job ended
+
+
 def work(job: Work) -> Response:
+    global _delay
     began = time.monotonic()
+    delayed = delay() - _delay
     end = time.thread_time() + float(job.request.query["seconds"][0])
     while time.thread_time() < end:
         pass
-    return Response(200, f"{os.getpid()} {began} {time.monotonic()}")
+    ended = time.monotonic()
+    _delay = delay()
+    return Response(200, f"{os.getpid()} {began} {ended} {delayed}")
 
 
 def main() -> int:

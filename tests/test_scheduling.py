@@ -2,6 +2,8 @@
 
 import http.client
 import os
+import platform
+import re
 import sys
 import threading
 import time
@@ -100,3 +102,43 @@ def test_all_is_as_it_was_at_the_end() -> None:
         assert policies_of_io(os.getpid()) == {os.SCHED_OTHER}
         worker.close()
         hub.close()
+
+
+def slice_of(thread: int) -> int:
+    """ns; 0 where the kernel doesn't tell."""
+    try:
+        found = re.search(r"^se\.slice\s*:\s*(\d+)", Path(f"/proc/self/task/{thread}/sched").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+@pytest.mark.skipif(
+    tuple(map(int, re.findall(r"\d+", platform.release())[:2])) < (6, 12) or slice_of(threading.get_native_id()) == 0,
+    reason="threads have slices from Linux 6.12 on, and it has to tell of them",
+)
+def test_a_long_job_makes_way_for_short_ones() -> None:
+    usual = slice_of(threading.get_native_id())
+    slices: dict[str, list[int]] = {"short": [], "long": []}
+    threads: set[int] = set()
+
+    def watched(job: Job) -> Response:
+        thread = threading.get_native_id()
+        threads.add(thread)
+        slices["short"].append(slice_of(thread))
+        deadline = time.monotonic() + PATIENCE
+        while "long" in job.request.query and slice_of(thread) < usual and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if "long" in job.request.query:
+            slices["long"].append(slice_of(thread))
+        return Response(200)
+
+    with Threads("tcp://127.0.0.1:0", [watched]) as pipeline:
+        host, port = pipeline.endpoint.removeprefix("tcp://").split(":")
+        for target in ("/?long", "/?long", "/"):
+            connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+            connection.request("GET", target)
+            assert connection.getresponse().status == 200
+            connection.close()
+    assert slices["long"] == [usual, usual]
+    assert max(slices["short"]) < usual

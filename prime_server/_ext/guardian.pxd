@@ -14,6 +14,8 @@ cdef struct Guardian:
     int asleep                 # atomic
     int quit                   # atomic
     bint running
+    int work_thread            # the kernel's number of it
+    bint makes_way             # its job runs long: the work thread has the usual slice
 
 # 0, or an errno. `intake` outlives the guardian.
 cdef int guardian_start(Guardian* self, Intake* intake) noexcept nogil

@@ -1,4 +1,4 @@
-"""Whether a loop's threads wait their turn when they wake."""
+"""Whether a loop's threads wait their turn when they wake, and who makes way for whom."""
 
 from libc.stdint cimport int64_t
 
@@ -19,3 +19,9 @@ cdef void patience_saw(Patience* self, int64_t took, int64_t now) noexcept nogil
 cdef void patience_look(Patience* self, double service, int64_t now) noexcept nogil
 # As it was; on the thread of the loop.
 cdef void patience_end(Patience* self) noexcept nogil
+
+# The kernel's number of the calling thread.
+cdef int this_thread() noexcept nogil
+# The slice of time of a thread of this process (0: the calling one): short, so that it runs as soon as it wakes, or as the kernel has it.
+cdef void slice_quick(int thread) noexcept nogil
+cdef void slice_usual(int thread) noexcept nogil

@@ -37,9 +37,10 @@ worker alone. If that one dies too, it is known what of, and nobody else is to d
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp
 
-from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, life_over, peer_gone, take_greeting, tell_over
-from prime_server._ext.info cimport FLAG_BEHIND, FLAG_CANCEL, FLAG_FROM_PROXY, WORKER_IDLE, WORKER_LEAVING, WORKER_STREAMS, Info, key_of
-from prime_server._ext.info cimport read_info, read_report, report_key
+from prime_server._ext.departures cimport departures_look, departures_over
+from prime_server._ext.greetings cimport greet, greet_once, greetings_end, greetings_start, life_over, peer_gone, take_greeting, tell, tell_over
+from prime_server._ext.info cimport FLAG_BEHIND, FLAG_CANCEL, FLAG_FROM_PROXY, WORD_STAY, WORKER_IDLE, WORKER_LEAVING, WORKER_STREAMS
+from prime_server._ext.info cimport WORKER_WISHES, Info, key_of, read_info, read_report, report_key
 from prime_server._ext.jobs cimport DECLINED, HELD, JobList, REFUSED, ahead_of, append, decline, dequeue, drop_payload, earliest, enqueue, free_all
 from prime_server._ext.jobs cimport job_done, job_end, job_enter, job_free, job_held, job_known, job_leave, job_named, job_new, jobs_end, jobs_start
 from prime_server._ext.jobs cimport next_in_line, next_turn, over_bound, queued, reconsider, requeue, settle, take_last, unlink
@@ -62,6 +63,7 @@ cdef enum:
     WAKE_US = 150              # what it takes to wake a worker, about
     STALLED_WINDOWS = 4        # a job that runs for so many times window_us takes long
     ASK_AGAIN_US = 100_000     # `choose` may depend on more than what we see
+    LOOK_US = 20_000           # for workers that wish to leave
     GONE_US = 50_000           # what a lost worker had sent before is read long before that; a connection comes back after 100 ms at the least
     BEAT_US = 900_000          # the original's workers repeat their heartbeat every second
     CROSSING_US = 20_000       # a job is with its worker by then
@@ -110,6 +112,7 @@ cdef class Balancer:
         self.window_us = window_us
         self.limit = 1
         self.service = -1
+        self.departures.kind = TO_WORKER
         self.turnaround = -1
         if jobs_start(&self.jobs, seed) != 0 or workers_start(&self.workers, seed) != 0 or greetings_start(&self.greetings, seed) != 0:
             raise MemoryError()
@@ -179,6 +182,7 @@ cdef class Balancer:
             return fresh
         job.repeatable |= self.retryable
         self.count.received += 1
+        self.departures.worked = now
         job.arrived = now
         if info.time_left:
             job.deadline = now + (info.time_left if info.time_left < FAR else FAR)
@@ -263,6 +267,11 @@ cdef class Balancer:
             if not worker.ours or (report.flags & WORKER_LEAVING and not worker.leaving):
                 greet(&self.greetings, TO_WORKER, id, size)
             worker.ours = True
+            if report.flags & WORKER_WISHES and not worker.wishes:
+                worker.wishes = True
+                worker.wished = now
+                self.departures.wishing += 1
+                tell(&self.greetings, TO_WORKER, id, size, WORD_STAY)
             self.heard_report(worker, &report, now)
         elif not worker.ours:
             self.heard_plain(worker, now)
@@ -406,6 +415,7 @@ cdef class Balancer:
             took = now - job.given
             self.turnaround = took if self.turnaround < 0 else self.turnaround + (took - self.turnaround) / 8
         worker.progress = now
+        self.departures.worked = now
         self.let_go(job, worker)
         job_end(&self.jobs, job)
 
@@ -423,6 +433,7 @@ cdef class Balancer:
         """A worker that holds nothing."""
         if worker.doubtful != NULL:
             job_free(&self.jobs, worker.doubtful)
+        self.departures.wishing -= worker.wishes
         worker_free(&self.workers, worker)
         self.known -= 1
 
@@ -463,6 +474,7 @@ cdef class Balancer:
             else:
                 job_free(&self.jobs, job)
         self.known -= 1
+        self.departures.wishing -= worker.wishes
         worker_gone(&self.workers, worker, now)
 
     cdef void strike(self, Job* job) noexcept nogil:
@@ -568,11 +580,23 @@ cdef class Balancer:
         if self.jobs.refusals.count:
             return now
         next = job.deadline if job != NULL else -1
+        if self.departures.wishing and departures_look(
+            &self.departures, &self.workers, &self.greetings, self.known - self.departures.wishing, queued(&self.jobs), self.pending(), now
+        ):
+            next = sooner(next, now + LOOK_US)
+        if self.greetings.due != NULL:
+            return now
         if self.workers.gone.first != NULL:
             next = sooner(next, self.workers.gone.first.heard + GONE_US)
         if self.jobs.declined.count:
             next = sooner(next, self.declined_at + ASK_AGAIN_US)
         return next
+
+    cdef void close(self) noexcept nogil:
+        self.departures.closing = True
+
+    cdef void say_over(self) noexcept nogil:
+        departures_over(&self.departures, &self.workers, &self.greetings)
 
     cdef size_t pending(self) noexcept nogil:
         return queued(&self.jobs) + self.held

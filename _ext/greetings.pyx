@@ -45,10 +45,18 @@ cdef void greetings_end(Greetings* self) noexcept nogil:
 
 
 cdef void greet(Greetings* self, int kind, const char* id, size_t size) noexcept nogil:
-    tell_over(self, kind, id, size, 0)
+    add_due(self, kind, id, size, 0, 0)
+
+
+cdef void tell(Greetings* self, int kind, const char* id, size_t size, int word) noexcept nogil:
+    add_due(self, kind, id, size, 0, word)
 
 
 cdef void tell_over(Greetings* self, int kind, const char* id, size_t size, uint64_t over) noexcept nogil:
+    add_due(self, kind, id, size, over, 0)
+
+
+cdef void add_due(Greetings* self, int kind, const char* id, size_t size, uint64_t over, int word) noexcept nogil:
     cdef Greeting* greeting
     if self.count >= MOST_DUE:
         return
@@ -60,6 +68,7 @@ cdef void tell_over(Greetings* self, int kind, const char* id, size_t size, uint
         return
     greeting.kind = kind
     greeting.over = over
+    greeting.word = word
     greeting.next = NULL
     if self.due != NULL:
         self.newest.next = greeting
@@ -85,7 +94,7 @@ cdef int take_greeting(Greetings* self, Multipart* into, uint64_t life) noexcept
         self.due = greeting.next
         self.count -= 1
         kind = greeting.kind
-        if (write_over(into, &greeting.to, greeting.over) if greeting.over else write_greeting(into, &greeting.to, life)) != 0:
+        if (write_over(into, &greeting.to, greeting.over) if greeting.over else write_greeting(into, &greeting.to, life, greeting.word)) != 0:
             kind = 0
         free(greeting)
         if kind:

@@ -76,7 +76,8 @@ cdef enum:
     SIGNAL_CHECK_US = 500000   # on the main thread, without quiesce(): how long Ctrl-C may take
     PER_REQUEST = 1024         # bytes, what a waiting one takes beside its own, about
     PER_CONNECTION = 4096
-    QUIET_US = 500000          # a draining proxy that has had nothing for so long is done
+    NOTHING_US = 500000        # a draining proxy that never had a job is done by then
+    QUIET_US = 1250000         # and one that has none now, as servers wait a second for their clients; at once if nobody is left who could send one
 
 
 cdef class Hub:
@@ -207,6 +208,7 @@ cdef class Hub:
                 return 0
             next = self.tick(now)
             if self.stop_at and self.finished(now):
+                self.say_over(now)
                 return 0
             timeout = -1 if next < 0 else (0 if next <= now else next - now)
             if self.edge is not None and self.sessions.log.used:
@@ -493,18 +495,36 @@ cdef class Hub:
         return bytes
 
     cdef void begin_drain(self, int64_t until, int64_t now) noexcept nogil:
+        cdef int stage
         self.stop_at = until
-        self.quiet_since = now
+        self.drain_since = now
         if self.edge is not None:
             self.drain.begin(until, now)
+        for stage in range(self.stage_count):
+            (<Balancer>self.stages[stage]).close()
 
     cdef bint finished(self, int64_t now) noexcept nogil:
         cdef int stage
+        cdef int64_t since
         if self.edge is not None:
             return self.drain.done(now)
         if now >= self.stop_at:
             return True
         for stage in range(self.stage_count):
             if (<Balancer>self.stages[stage]).pending():
-                self.quiet_since = now
-        return now - self.quiet_since >= QUIET_US
+                return False
+            since = (<Balancer>self.stages[stage]).departures.worked
+            if now - max(since, self.drain_since) < (QUIET_US if since else NOTHING_US) and not self.abandoned(self.upstreams[stage]):
+                return False
+        return True
+
+    cdef bint abandoned(self, Link* upstream) noexcept nogil:
+        """Whether it is known that nobody is left who could send a job."""
+        return upstream != NULL and (<Watch>upstream.watch).any_tied and (<Watch>upstream.watch).tied == 0
+
+    cdef void say_over(self, int64_t now) noexcept nogil:
+        """To the workers, which need not wait for what we'd say when they leave."""
+        cdef int stage
+        for stage in range(self.stage_count):
+            (<Balancer>self.stages[stage]).say_over()
+        self.dispatch(now)

@@ -7,7 +7,7 @@ behind a magic number. Of a later version of the extension the fields known here
     info       id:4 time_stamp:4 bits:2 pad:2 | magic:4 version:1 length:1 flags:2 sequence:4 life:8 time_left:8 attempt:1 strikes:1 hops:2
                queued:4 served:4 trace:16 source:4
     report     magic:4 version:1 flags:1 window:2 finished:2 returned:2 service:4 busy:8 running_life:8 running_key:8 pad:8 (life:8 key:8)*
-    hello      magic:4 version:1 pad:3 life:8
+    hello      magic:4 version:1 word:1 pad:2 life:8
     restart    magic:4 version:1 pad:3 former:8 life:8
     interrupt  key:8 life:8
     credit     0:8 life:8 key:8 bytes:8
@@ -229,14 +229,18 @@ cdef bint read_hello(const char* data, size_t size, uint64_t* life) noexcept nog
     return True
 
 
-cdef int write_hello(Message* to, uint64_t life) noexcept nogil:
+cdef int hello_word(const char* data) noexcept nogil:
+    return get8(data + 5)
+
+
+cdef int write_hello(Message* to, uint64_t life, int word) noexcept nogil:
     cdef char* data
     if zmq.msg_init_size(to, HELLO_SIZE) != 0:
         zmq.msg_init(to)
         return -1
     data = <char*>zmq.msg_data(to)
     put32(data, HELLO_MAGIC)
-    put32(data + 4, WIRE_VERSION)
+    put32(data + 4, WIRE_VERSION | word << 8)
     put64(data + 8, life)
     return 0
 

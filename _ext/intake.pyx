@@ -31,8 +31,10 @@ from prime_server._ext.info cimport (
     WORKER_IDLE,
     WORKER_LEAVING,
     WORKER_STREAMS,
+    WORKER_WISHES,
     Report,
     get_key,
+    hello_word,
     key_of,
     put_key,
     read_hello,
@@ -138,6 +140,7 @@ cdef bint admit(Intake* self, WaitingJob* job, int64_t now) noexcept nogil:
     cdef bint wanted = False
     if frames == 1 and read_hello(data_of(head), size_of(head), &life):
         self.hellos += 1
+        self.word = hello_word(data_of(head))
         greet(self, &self.upstream, life, now)
     elif read_info(data_of(head), size_of(head), &job.info) != 0:
         complain(self, b"its first frame is no info")
@@ -281,7 +284,7 @@ cdef int intake_report(Intake* self, int64_t now) noexcept nogil:
     if not idle and not self.upstream.greeted:
         return 0
     memset(&report, 0, sizeof(Report))
-    report.flags = (WORKER_IDLE if idle else 0) | (WORKER_LEAVING if self.leaving else 0)
+    report.flags = (WORKER_IDLE if idle else 0) | (WORKER_LEAVING if self.leaving else WORKER_WISHES if self.wishing else 0)
     report.window = <unsigned short>intake_window(self)
     report.finished = <unsigned short>self.finished_count
     report.returned = <unsigned short>self.returned_count

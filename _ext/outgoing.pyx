@@ -82,10 +82,10 @@ cdef int write_refusal(Multipart* into, Job* job, int64_t again, int64_t now) no
     return 0
 
 
-cdef int write_greeting(Multipart* into, Message* peer, uint64_t life) noexcept nogil:
+cdef int write_greeting(Multipart* into, Message* peer, uint64_t life, int word) noexcept nogil:
     start(into)
     memcpy(add(into), peer, sizeof(Message))
-    if write_hello(add(into), life) != 0:
+    if write_hello(add(into), life, word) != 0:
         close_all(into)
         return -1
     return 0

@@ -67,6 +67,7 @@ cdef class Watch:
                 return  # the next message to it is refused
             self.ended = grown
             self.gone_room = self.gone_room * 2 if self.gone_room else SMALLEST
+        self.tied -= 1
         memcpy(&self.ended[self.gone], &self.peers[descriptor], sizeof(Message))
         zmq.msg_init(&self.peers[descriptor])
         self.gone += 1
@@ -88,6 +89,8 @@ cdef class Watch:
             while self.room < room:
                 zmq.msg_init(&self.peers[self.room])
                 self.room += 1
+        self.tied += size_of(&self.peers[descriptor]) == 0
+        self.any_tied = True
         zmq.msg_close(&self.peers[descriptor])
         copy_in(&self.peers[descriptor], data_of(peer), size_of(peer))
 

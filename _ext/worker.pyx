@@ -21,7 +21,7 @@ from posix.unistd cimport close, read, write
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.czmq cimport ZMQ_POLLIN, ZMQ_POLLOUT, zmq_pollitem_t
 from prime_server._ext.guardian cimport OVERDUE_STATUS, enter_user_code, guardian_start, guardian_stop, leave_user_code
-from prime_server._ext.info cimport STREAM_WINDOW, key_of
+from prime_server._ext.info cimport STREAM_WINDOW, WORD_OVER, WORD_STAY, key_of
 from prime_server._ext.intake cimport (
     CLIENT_LEFT,
     IDLE_REPEAT,
@@ -198,7 +198,7 @@ cdef class WorkerLoop:
                     guardian_stop(&self.guardian)
         finally:
             self.working = False
-            self.intake.leaving = False
+            self.intake.leaving = self.intake.wishing = False
             reap()
 
     def stop(self, *, interrupt=False):
@@ -270,7 +270,10 @@ cdef class WorkerLoop:
                 self.now = now_ns()
 
     cdef bint done(self) noexcept nogil:
-        """We are to leave: what is still to be done first? Nothing that we hold may be lost, and the proxy has to know before we go."""
+        """We are to leave: what is still to be done first? Nothing that we hold may be lost, and the proxy has to know before we go.
+
+        After a signal, which the other parts may have got too, we go on until the proxy lets us go.
+        """
         cdef Intake* intake = &self.intake
         cdef int64_t now = self.now // 1000
         if self.dead:
@@ -278,6 +281,19 @@ cdef class WorkerLoop:
         if not intake.upstream.greeted:
             # One of the original's proxies can't take back what it gave us.
             return intake.waiting == 0 and (intake.unsent_count == 0 or process_state() == STOPPING)
+        if not intake.leaving and not atomic_load(&self.stopping) and process_state() != STOPPING:
+            if not intake.wishing:
+                intake.wishing = True
+                self.leave_by = now + LEAVE_WITHIN
+                if intake.word != WORD_OVER:
+                    intake.word = 0
+                    intake_report(intake, now)
+            if intake.word == WORD_OVER and intake.waiting:
+                return False
+            if intake.word == WORD_STAY or (intake.word == 0 and now < self.leave_by):
+                # Without a proxy there is nobody to be let go by.
+                if not intake.owed and events_of(intake.upstream.socket) & ZMQ_POLLOUT:
+                    return False
         if not intake.leaving:
             intake.leaving = True
             self.hellos_before = intake.hellos
@@ -292,7 +308,7 @@ cdef class WorkerLoop:
             return True
         if intake.unsent_count:
             return now >= self.leave_by + LEAVE_UNSENT_WITHIN
-        return intake.hellos != self.hellos_before or now >= self.leave_by
+        return intake.word == WORD_OVER or intake.hellos != self.hellos_before or now >= self.leave_by
 
     cdef int wait(self) except -1 nogil:
         cdef Intake* intake = &self.intake
@@ -301,7 +317,7 @@ cdef class WorkerLoop:
         cdef int seen = 0
         cdef int status
         cdef char byte
-        if intake.leaving:
+        if intake.leaving or intake.wishing:
             timeout = 10000
         elif intake.unsent_count and timeout > 100000:
             timeout = 100000   # their clients may leave meanwhile

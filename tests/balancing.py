@@ -12,7 +12,8 @@ from prime_server._ext.info import RequestInfo
 LIFE = 0x1122334455667788
 STAMP = 1700000000
 IDEMPOTENT, RETRYABLE, REFUSAL, FROM_PROXY, CANCEL, BEHIND = 0x01, 0x02, 0x40, 0x80, 0x800, 0x8000
-IDLE, LEAVING = 0x01, 0x02
+IDLE, LEAVING, WISHES = 0x01, 0x02, 0x08
+WORDS = {1: "stay", 2: "go", 3: "over"}  # of a hello to a worker
 INFO_MAGIC, REPORT_MAGIC, HELLO_MAGIC = 0x49535250, 0x52535250, 0x48535250
 
 
@@ -115,6 +116,8 @@ class Desk:
 
     def short(self, where: str, frames: list[bytes]) -> tuple[Any, ...]:
         to = "" if where == "sessions" else frames.pop(0).decode()
+        if frames[0][:5] + frames[0][6:] == hello(77)[:5] + hello(77)[6:] and frames[0][5]:
+            return (to, WORDS[frames[0][5]])
         if frames[0] == hello(77):
             assert len(frames) == 1
             return (to, "hello")

@@ -7,7 +7,7 @@ import logging
 import threading
 
 import pytest
-from balancing import FROM_PROXY, IDEMPOTENT, IDLE, LEAVING, Desk, foreign, hello, info, report
+from balancing import FROM_PROXY, IDEMPOTENT, IDLE, LEAVING, WISHES, Desk, foreign, hello, info, report
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -289,6 +289,50 @@ def test_a_worker_that_leaves_gets_nothing_more_and_is_told_so():
     assert desk.sent() == [("a", "hello")]
     desk.lose("a")
     assert desk.stats("workers", "late", "lost", "backlog") == (0, 1, 0, 2)
+
+
+def test_a_worker_that_wishes_to_leave_is_let_go_when_others_stay():
+    desk = Desk()
+    desk.ours("a", "b")
+    desk.report("a", flags=IDLE | WISHES)
+    assert desk.sent() == [("a", "stay")]
+    desk.tick()
+    assert desk.sent() == [("a", "go")]
+    desk.report("b", flags=IDLE | WISHES)
+    desk.tick()
+    assert desk.sent() == [("b", "stay"), ("b", "go")]  # nothing has come for long
+
+
+def test_while_jobs_wait_the_others_may_be_about_to_leave_too():
+    desk = Desk()
+    desk.ours("a", "b")
+    desk.job(1, 2, 3)
+    assert len(desk.sent()) == 2
+    desk.report("a", flags=WISHES)
+    desk.tick()
+    assert desk.sent() == [("a", "stay")]
+    desk.later(250_000)
+    desk.tick()
+    assert desk.sent() == [("a", "go")]
+
+
+def test_the_last_worker_stays_while_there_is_something_to_do():
+    desk = Desk()
+    desk.ours("a")
+    desk.job(1, 2)
+    assert desk.sent() == [("a", 1)]
+    desk.report("a", flags=WISHES)
+    desk.later(1_000_000)
+    desk.tick()
+    assert desk.sent() == [("a", "stay")]
+    desk.report("a", flags=IDLE | WISHES, finished=[1])
+    assert desk.sent() == [("a", 2)]
+    desk.report("a", flags=IDLE | WISHES, finished=[2])
+    desk.tick()
+    assert desk.sent() == []
+    desk.later(500_000)
+    desk.tick()
+    assert desk.sent() == [("a", "go")]
 
 
 def test_what_was_on_its_way_to_a_worker_that_left_has_not_begun():

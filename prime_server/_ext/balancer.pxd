@@ -4,6 +4,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 
 from prime_server._ext.choice cimport Choice
+from prime_server._ext.departures cimport Departures
 from prime_server._ext.greetings cimport Greetings
 from prime_server._ext.info cimport Info, Report
 from prime_server._ext.jobs cimport Job, Jobs
@@ -47,6 +48,7 @@ cdef class Balancer:
     cdef Jobs jobs
     cdef Workers workers
     cdef Greetings greetings
+    cdef Departures departures
     cdef size_t held
     cdef size_t known      # workers that aren't gone
     cdef double service     # us, recent mean of what workers report; -1: none has yet
@@ -77,6 +79,9 @@ cdef class Balancer:
     cdef int64_t tick(self, int64_t now) noexcept nogil
     # The next thing to send: its kind and, in an uninitialised `into`, the message, owned by the caller. 0: nothing.
     cdef int take(self, Multipart* into, int64_t now) noexcept nogil
+    # The proxy is to end, and has ended: what it has to say then is to be taken.
+    cdef void close(self) noexcept nogil
+    cdef void say_over(self) noexcept nogil
     # Jobs that are queued here or with workers.
     cdef size_t pending(self) noexcept nogil
     # How long a job that came now would wait for a worker, as far as can be told: us.

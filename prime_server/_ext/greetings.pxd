@@ -21,6 +21,7 @@ cdef struct Greeting:
     int kind               # whatever the caller says
     Message to             # owned
     uint64_t over          # what it is told: that this server's life is over; 0: hello
+    int word               # with the hello
 
 cdef struct Greetings:
     Table table
@@ -34,6 +35,8 @@ cdef struct Greetings:
 cdef int greetings_start(Greetings* greetings, uint64_t seed) noexcept nogil
 cdef void greetings_end(Greetings* greetings) noexcept nogil
 cdef void greet(Greetings* greetings, int kind, const char* id, size_t size) noexcept nogil
+# With a word of info.pxd besides.
+cdef void tell(Greetings* greetings, int kind, const char* id, size_t size, int word) noexcept nogil
 # The same, unless the peer is remembered as greeted. True: it is new. `server` is its life if it is a server, else 0.
 cdef bint greet_once(Greetings* greetings, int kind, const char* id, size_t size, uint64_t server) noexcept nogil
 # Tells it that a server's life is over.

@@ -50,7 +50,7 @@ cdef class Hub:
     cdef int wake[2]               # a pipe: `stop`
     cdef bint failed               # the context was terminated under the loop
     cdef int64_t stop_at           # 0: running, else when everything ends
-    cdef int64_t quiet_since       # a proxy alone: since when it has had nothing
+    cdef int64_t drain_since
     cdef int64_t drain_us
     cdef Drain drain               # of the edge, None: none is hosted here
     cdef int64_t log_flushed
@@ -74,4 +74,6 @@ cdef class Hub:
     cdef int64_t tick(self, int64_t now) noexcept nogil
     cdef size_t level(self) noexcept nogil
     cdef bint finished(self, int64_t now) noexcept nogil
+    cdef bint abandoned(self, Link* upstream) noexcept nogil
+    cdef void say_over(self, int64_t now) noexcept nogil
     cdef void begin_drain(self, int64_t until, int64_t now) noexcept nogil

@@ -80,6 +80,7 @@ cdef enum:
     WORKER_IDLE = 0x01
     WORKER_LEAVING = 0x02      # give it nothing more
     WORKER_STREAMS = 0x04      # the running job's answer has begun to leave in parts: nobody else can do it any more
+    WORKER_WISHES = 0x08       # it was told to end: it works on until it is let go
     REPORT_SIZE = 48           # without keys
     KEY_SIZE = 16              # life, key
     MAX_KEYS = 256             # finished and handed back, in one report
@@ -106,9 +107,14 @@ cdef void get_key(const char* at, uint64_t* life, uint64_t* key) noexcept nogil
 
 cdef enum:
     HELLO_SIZE = 16
+    # what a hello may say besides, to a worker
+    WORD_STAY = 1              # its wish has been heard
+    WORD_GO = 2                # it is let go
+    WORD_OVER = 3              # the proxy ends: nothing more comes of it
 
 cdef bint read_hello(const char* data, size_t size, uint64_t* life) noexcept nogil
-cdef int write_hello(Message* to, uint64_t life) noexcept nogil
+cdef int hello_word(const char* data) noexcept nogil  # of one that has been read
+cdef int write_hello(Message* to, uint64_t life, int word) noexcept nogil
 
 # --- what a worker tells the server, when it is one of ours: one frame, which no result is ----------------------------------------------
 

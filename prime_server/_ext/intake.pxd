@@ -91,6 +91,8 @@ cdef struct Intake:
     int64_t grace              # us that a job may run past its deadline before the process is given up; 0: for ever
     bint overdue               # it has
     bint leaving
+    bint wishing               # to leave, when our proxy lets us go
+    int word                   # what our proxy has said of that last
     bint unheard               # interrupts or next stages may have more to say, of which no descriptor tells
     int64_t service            # ns, recent average
     char* heartbeat            # owned

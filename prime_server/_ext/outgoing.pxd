@@ -13,6 +13,6 @@ cdef int write_job(Multipart* into, Message* worker, Job* job, int64_t now) noex
 # [sender][info: refusal], without the sender where there is none; one with 503 tells in how many us it may be tried again. Takes the job's sender.
 cdef int write_refusal(Multipart* into, Job* job, int64_t again, int64_t now) noexcept nogil
 # [peer][hello]. Takes the peer's routing id.
-cdef int write_greeting(Multipart* into, Message* peer, uint64_t life) noexcept nogil
+cdef int write_greeting(Multipart* into, Message* peer, uint64_t life, int word) noexcept nogil
 # [peer][info: cancel, no key]: nobody waits any more for what the server of this life has asked for. Takes the peer's routing id.
 cdef int write_over(Multipart* into, Message* peer, uint64_t life) noexcept nogil

@@ -14,6 +14,8 @@ cdef class Watch:
     cdef Message* ended        # owned: those that have gone and were not taken
     cdef size_t gone
     cdef size_t gone_room
+    cdef bint any_tied         # ever
+    cdef size_t tied           # peers that are tied now
     cdef int connects          # connections of our own that have come about, so far
 
     # Reads what the monitor has. -1: the context was terminated.

@@ -26,6 +26,9 @@ cdef struct Worker:
     bint ours              # it has shown that it speaks our extension
     bint gone              # lost, and remembered for a moment
     bint leaving
+    bint wishes            # to leave, when it may
+    bint told              # that it may
+    int64_t wished         # since when
     bint occupied          # runs something that we don't know of
     bint stalled           # what it runs takes long: nothing more behind it
     bint alone             # holds a job that has killed a worker

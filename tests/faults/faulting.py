@@ -163,6 +163,7 @@ class Rig(Commands):
     def __init__(self, start: Start, directory: Path, transport: str = "ipc") -> None:
         super().__init__(start, endpoints_over(transport, directory), directory, APPLICATION)
         self.proxies: dict[int, Process] = {}
+        self.drain = "5"
         with socket.create_server(("127.0.0.1", 0)) as probe:  # the same one again after a restart
             self.address = ("127.0.0.1", probe.getsockname()[1])
 
@@ -170,12 +171,12 @@ class Rig(Commands):
         """The server; /health is its health check, for which it goes on listening when it is told to end."""
         ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
         listen = f"tcp://127.0.0.1:{self.address[1]}"
-        self.server = self.command("prime_httpd", listen, *ends, "none", max_request, str(timeout), "5", *["/health"][:health], *options)
+        self.server = self.command("prime_httpd", listen, *ends, "none", max_request, str(timeout), self.drain, *["/health"][:health], *options)
         return self.server  # type: ignore[no-any-return]
 
     def forward(self, stage: int = 0, *options: str) -> Process:
         """The proxy of a stage."""
-        self.proxies[stage] = self.command("prime_proxyd", self.endpoint(f"up{stage}"), self.endpoint(f"down{stage}"), "5", *options)
+        self.proxies[stage] = self.command("prime_proxyd", self.endpoint(f"up{stage}"), self.endpoint(f"down{stage}"), self.drain, *options)
         return self.proxies[stage]
 
     @property
@@ -197,7 +198,7 @@ class Rig(Commands):
                 ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
                 if function.endswith(":work"):
                     ends[1] = "-"
-                process = self.command("prime_workerd", *ends, "5", "--work", function)
+                process = self.command("prime_workerd", *ends, self.drain, "--work", function)
                 self.workers.append(process)
             made.append(process)
         return made
@@ -208,9 +209,9 @@ class Rig(Commands):
         self.work(kind, workers)
         self.wait()
 
-    def run_two_stages(self) -> None:
+    def run_two_stages(self, **options: float) -> None:
         """Both with Python workers: 2, which hand on what comes, and 4."""
-        self.serve()
+        self.serve(**options)
         self.forward(0)
         self.forward(1)
         self.work(count=2, function="forward")

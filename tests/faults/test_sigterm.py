@@ -29,6 +29,7 @@ class Callers:
         self.questions = questions
         self.lock = threading.Lock()
         self.right = 0
+        self.given_up = False
         self.wrong: list[str] = []
         self.threads = [threading.Thread(target=self._call, args=(number < keeping,)) for number in range(keeping + 4)]
 
@@ -38,7 +39,7 @@ class Callers:
 
     def _ask_on(self, connection: http.client.HTTPConnection, keeping: bool) -> None:
         headers = {} if keeping else {"Connection": "close"}
-        while True:
+        while not self.given_up:
             with self.lock:
                 question = next(self.questions)
             try:
@@ -73,7 +74,8 @@ class Callers:
             thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self.given_up = kind is not None
         for thread in self.threads:
             thread.join()
 
@@ -102,8 +104,7 @@ def test_the_whole_pipeline_in_one_command(start: Start, directory: Path, comman
     assert callers.wrong == []
 
 
-@pytest.mark.parametrize("keeping", [8, 64])
-@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PLAIN)])
+@pytest.mark.parametrize(("transport", "kind", "keeping"), [("ipc", PYTHON, 64), ("tcp", PLAIN, 8)])
 def test_the_server_alone(start: Start, directory: Path, transport: str, kind: str, keeping: int) -> None:
     with Rig(start, directory, transport) as rig:
         rig.run_all(kind, health=False)
@@ -207,3 +208,33 @@ def test_a_second_signal_ends_it_at_once(server: Process, directory: Path) -> No
         server.signal(signal.SIGTERM)
         assert server.finish() == 128 + signal.SIGTERM
         assert time.monotonic() - since <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("transport", "kind", "order"),
+    [("ipc", PYTHON, "all at once"), ("tcp", NATIVE, "all at once"), ("tcp", PYTHON, "workers first"), ("ipc", PYTHON, "server last")],
+)
+def test_all_parts(start: Start, directory: Path, transport: str, kind: str, order: str) -> None:
+    """In whatever order the signal reaches them: what is not told to end yet goes on until 100 more are answered."""
+    with Rig(start, directory, transport) as rig:
+        rig.run_all(kind, health=False)
+        early = {"all at once": [], "workers first": rig.workers, "server last": [rig.proxy, *rig.workers]}[order]
+        with Callers(rig.address, map(QUESTIONS[kind], itertools.count()), keeping=8) as callers:
+            callers.wait_for(300)
+            for part in early:
+                part.signal(signal.SIGTERM)
+            callers.wait_for(callers.right + 100)
+            end([part for part in rig.processes if part not in early])
+            assert [part.finish(PROMPTLY) for part in early] == [0] * len(early)
+            for part in list(rig.processes):
+                rig.forget(part)
+        assert callers.wrong == []
+
+
+def test_all_parts_of_two_stages(start: Start, directory: Path) -> None:
+    with Rig(start, directory) as rig:
+        rig.run_two_stages(health=False)
+        with Callers(rig.address, map(QUESTIONS[PYTHON], itertools.count()), keeping=8) as callers:
+            callers.wait_for(100)
+            end(list(rig.processes))
+        assert callers.wrong == []

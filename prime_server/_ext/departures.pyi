@@ -1,0 +1,1 @@
+"""When workers that are told to end may leave: for Cython only."""

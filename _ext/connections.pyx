@@ -31,6 +31,8 @@ cdef enum:
     INTERRUPTS = 64            # at first
     WHOLE_WINDOW = 8 << 20     # bytes of a big body that may leave before the reader has taken any, so that its worker is free for others
     PROMISED_MOST = 32 << 20   # and of all such answers of one connection
+    SILENT_US = 10_000_000     # a big answer that nothing more comes of is cut off
+    LOOK_US = 1_000_000
     SLOW_US = 1_000_000        # a reader that has taken nothing for so long is closed where all that is unread is too much
     CREDIT_STEP = STREAM_WINDOW // 4  # bytes that are worth a message
     IDLE_US = 1000000          # whoever has just been answered is likely to ask again
@@ -359,6 +361,15 @@ cdef class Connections:
         pending.newer = NULL
         pending.deadline = 0
 
+    cdef Pending* silent(self, int64_t now) noexcept nogil:
+        # Its proxy may have been told that it is done, while the last pieces were lost with the worker.
+        cdef Pending* pending = self.streams if now - self.streams_looked >= LOOK_US else NULL
+        while pending != NULL and not (pending.whole and now - pending.heard >= SILENT_US):
+            pending = pending.newer
+        if pending == NULL:
+            self.streams_looked = now if now - self.streams_looked >= LOOK_US else self.streams_looked
+        return pending
+
     cdef bint has_room(self, Connection* connection, size_t size) noexcept nogil:
         return (
             size <= WHOLE_WINDOW
@@ -369,6 +380,7 @@ cdef class Connections:
     cdef void begin_stream(self, Pending* pending, size_t whole) noexcept nogil:
         self.unlink(pending)
         pending.window = STREAM_WINDOW
+        pending.whole = whole > 0
         if whole > WHOLE_WINDOW:
             whole = WHOLE_WINDOW
         if whole > pending.window and self.has_room(pending.connection, whole):

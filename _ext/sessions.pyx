@@ -688,6 +688,7 @@ cdef class Sessions(Admission):
                 pending.keep_alive = False  # RFC 9112 section 6.3: there are no chunks in 1.0, so its end is the connection's
             self.begin_stream(pending, whole)
             self.grant(pending, False)
+        pending.heard = now
         for index in range(1, parts.size):
             pending.received += size_of(frame(parts, index))
         output = self.output_of(pending)
@@ -755,6 +756,13 @@ cdef class Sessions(Admission):
             self.timeouts += 1
             self.interrupt(pending)
             self.refuse(pending.connection, pending, 504, "no worker has answered in time", 0, now)
+        pending = self.silent(now)
+        while pending != NULL:
+            self.interrupt(pending)
+            self.refuse(pending.connection, pending, 502, "the rest of the response was lost", 0, now)
+            pending = self.silent(now)
+        if self.streaming and (next < 0 or next > now + 1_000_000):
+            next = now + 1_000_000
         pending = self.given_up(now)
         while pending != NULL:
             self.interrupt(pending)

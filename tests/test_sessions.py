@@ -803,3 +803,19 @@ def test_many_streams_and_requests_in_flight_find_their_results() -> None:
             sessions.result_frames(result(job))
         assert sessions.output(connection).count(b"HTTP/1.1 200 OK") == 60
     assert sessions.stats()["requests_in_flight"] == 0
+
+
+def test_a_big_answer_whose_worker_has_gone_silent_is_cut_off() -> None:
+    """Its proxy may know it as done, when its last pieces were lost with the worker."""
+    sessions = Sessions()
+    connection = sessions.connect()
+    sessions.receive(connection, request())
+    (job,) = sessions.jobs_for_workers()
+    about = RequestInfo.from_bytes(job[0])
+    first = replace(about, flags=about.flags | 0x10 | 0x20 | 0x4000, time_left=2_000_000, source=7)
+    sessions.result_frames([first.to_bytes(), b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n", b"x" * 1000], now=SECOND)
+    assert sessions.output(connection, now=SECOND).endswith(b"x" * 1000)
+    sessions.advance_time(10 * SECOND)
+    assert not sessions.state(connection)["finished"]
+    sessions.advance_time(12 * SECOND)
+    assert sessions.state(connection)["finished"]

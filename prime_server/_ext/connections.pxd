@@ -42,6 +42,8 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     uint64_t received          # bytes of it that have come
     size_t window              # that its worker may be ahead of the reader
     size_t promised            # of the connection's
+    bint whole                 # pieces of a body: its worker sends on, or asks, every second
+    int64_t heard              # when the last message of it came
     uint64_t granted           # that its worker knows it may send, in all
     bint keep_alive
     bint tunnel                # CONNECT
@@ -127,6 +129,7 @@ cdef class Connections:
     cdef Credit* credits           # owned, in the same way
     cdef size_t credits_size
     cdef size_t credits_room
+    cdef int64_t streams_looked    # when silent ones were last looked for
     cdef uint64_t accepted, interrupted, evicted, streams_begun, streams_broken
 
     # A new connection, NULL without memory. The edge sets `descriptor`.
@@ -164,6 +167,8 @@ cdef class Connections:
     # Its response comes in parts: it has no deadline any more, and the reader's pace is its worker's.
     # `whole`: its bytes where they are known, else 0.
     cdef void begin_stream(self, Pending* pending, size_t whole) noexcept nogil
+    # A big answer whose worker has been silent for so long that it must be gone; NULL: none.
+    cdef Pending* silent(self, int64_t now) noexcept nogil
     # Whether one more big answer may be held for its reader.
     cdef bint has_room(self, Connection* connection, size_t size) noexcept nogil
     # Tells its worker what it may send, where that has become worth a message, or `anyway`.

@@ -28,6 +28,7 @@ extensions = [
     Extension(
         f"prime_server._ext.{source.stem}",
         [source.as_posix()],
+        depends=[header.as_posix() for folder in ("_ext", "prime_server/_ext") for header in Path(folder).glob("*.h")],
         include_dirs=["_ext", "prime_server/_ext"],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
@@ -35,6 +36,12 @@ extensions = [
     )
     for source in sorted(Path("_ext").glob("*.pyx"))
 ]
+
+# A module's own .pxd isn't found as what it depends on, as it lies elsewhere: modules that disagree about a struct would crash.
+newest = max(face.stat().st_mtime for face in Path("prime_server/_ext").glob("*.pxd"))
+for translated in Path("_ext").glob("*.c"):
+    if translated.stat().st_mtime < newest:
+        translated.unlink()
 
 modules = cythonize(
     extensions,

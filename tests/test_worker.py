@@ -167,12 +167,16 @@ def test_netstring_clients_of_the_original(around: StandIn) -> None:
 def test_reports_every_job_of_a_batch(around: StandIn) -> None:
     with around.worker(ok):
         around.hello()
-        reports = around.carry(range(200))
-        assert sorted(one for report in reports for one in report.finished) == [key(number) for number in range(200)]
-        assert sorted(around.result().info.id for _ in range(200)) == list(range(200))
-        assert around.quiet(around.loopback)
-        assert reports[-1].flags & IDLE or around.report().flags & IDLE
-        assert len(reports) < 200
+        for _ in range(50):  # on a busy machine the jobs may come one by one
+            reports = around.carry(range(200))
+            assert sorted(one for report in reports for one in report.finished) == [key(number) for number in range(200)]
+            assert sorted(around.result().info.id for _ in range(200)) == list(range(200))
+            assert around.quiet(around.loopback)
+            assert reports[-1].flags & IDLE or around.report().flags & IDLE
+            if len(reports) < 200:
+                break
+        else:
+            pytest.fail("each job had a report of its own")
 
 
 def test_the_window_follows_the_time_that_jobs_take(around: StandIn) -> None:

@@ -62,10 +62,12 @@ build/coverage/.built: .venv/.dev $(addprefix build/coverage/,$(BUILT))
 	cd build/coverage && PRIME_SERVER_COVERAGE=1 CFLAGS=-w python setup.py -q build_ext --inplace -j $(JOBS)
 	@touch $@
 
-# PYTHONPATH puts the counting build before the installed one, for the commands that the tests start too.
+# PYTHONPATH puts the counting build before the installed one, for the commands that the tests start too. Those in tests/faults measure memory and
+# time, and run on the build that users get.
 coverage: build/coverage/.built
 	@find build/coverage -name '*.gcda' -delete
-	PYTHONPATH=$(CURDIR)/build/coverage $(BIN)/pytest -q -m 'not slow and not checkout and not timing' --cov --cov-report=term $(PYTEST_ARGS)
+	PYTHONPATH=$(CURDIR)/build/coverage $(BIN)/pytest -q -m 'not slow and not checkout and not timing' --ignore tests/faults --cov --cov-report=term \
+	  $(PYTEST_ARGS)
 	$(BIN)/python .ci/cython_lines.py build/coverage
 
 build/sanitize/.built: .venv/.dev $(addprefix build/sanitize/,$(BUILT))

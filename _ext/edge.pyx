@@ -321,7 +321,7 @@ cdef class Edge:
         if connection.address:
             addresses_leave(&self.addresses, connection.address)
         self.turned_away -= connection.turned_away
-        self.sessions.closed(connection)  # which frees it
+        self.sessions.closed(connection)  # freed once nobody can name it any more (`free_ended`)
         if descriptor >= 0:
             close_descriptor(descriptor)  # which takes it out of the wait
         if self.listen_again:

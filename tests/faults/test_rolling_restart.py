@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import itertools
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,11 @@ LOOK_EVERY = 0.1  # seconds between two looks of the balancer at each health che
 
 
 class Balancer:
-    """Sends each request to the next server whose health check was answered 200 when it last looked, on connections that it keeps."""
+    """Sends each request to the next server whose health check was answered 200 when it last looked, on connections that it keeps.
+
+    One that the server has closed while it was idle is opened anew: a sender that had no turn between a server's first failing check and this
+    balancer's next look has not been told to close.
+    """
 
     def __init__(self, ports: list[int]) -> None:
         self.ports = ports
@@ -45,6 +50,8 @@ class Balancer:
                 question = prime(n)
                 there = sorted(self.healthy)
                 port = there[n % len(there)]
+                if kept[port].sock is not None and select.select([kept[port].sock], [], [], 0)[0]:
+                    kept[port].close()
                 try:
                     kept[port].request("GET", question.target)
                     response = kept[port].getresponse()

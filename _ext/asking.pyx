@@ -5,13 +5,15 @@ that has met another life, it sends again what is idempotent and still unanswere
 workers, or through with the stage already: then it is done twice, and the first answer is taken. Requests are kept for it, at no cost in memory
 but the frames' own, as messages are counted references.
 
-What must not be repeated may be with a worker still, so its result is waited for: until its deadline, or for a minute where there is none.
+What must not be repeated may be with a worker still, so its result is waited for. Workers of ours, when they meet the new proxy, name what they have
+and what has gone through their hands; what nobody has named after two seconds was in the proxy and is lost. Of the other stages, and where workers
+are the original's, nobody can tell: then it is waited for until its deadline, or for a minute where there is none.
 """
 
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
-from prime_server._ext.info cimport FLAG_BEHIND, Info, read_info, write_info
+from prime_server._ext.info cimport FLAG_BEHIND, KEY_SIZE, Info, get_key, read_info, write_info
 from prime_server._ext.libzmq cimport Message, close_all, data_of, frame, share, size_of, start, zmq
 
 cdef enum:
@@ -19,6 +21,8 @@ cdef enum:
     MOST_JOBS = 4096           # that room is kept for while there are none
     MOST_AGAIN = 3             # times that a request is sent again
     DOUBT_US = 60_000_000
+    LOST_US = 2_000_000        # an idle worker speaks every second, a busy one four times
+    CONNECTED_US = 50_000      # a connection comes back after 100 ms at the least, and we learn of it much sooner than in the other half
 
 
 cdef class Asking(Connections):
@@ -71,15 +75,25 @@ cdef class Asking(Connections):
     # --- again -------------------------------------------------------------------------------------------------------------------------
 
     cdef void met_proxy(self, uint64_t life, int64_t now) noexcept nogil:
-        if life == self.proxy_life:
-            return
-        if self.proxy_life and not self.sent_again:
-            self.send_again(now)
+        if self.proxy_life and life != self.proxy_life:
+            self.doubt(life, now)
+            if not self.sent_again:
+                self.send_again(now)
         self.sent_again = False
         self.proxy_life = life
 
-    cdef void met_anew(self, uint64_t former, uint64_t life, int64_t now) noexcept nogil:
+    cdef void met_anew(self, uint64_t former, uint64_t life, const char* keys, size_t size, int64_t now) noexcept nogil:
+        cdef Pending* pending
+        cdef uint64_t server, key
+        cdef size_t at
         cdef int index
+        if former == self.proxy_life:
+            self.doubt(life, now)
+        for at in range(size // KEY_SIZE):
+            get_key(keys + at * KEY_SIZE, &server, &key)
+            pending = self.find(<uint32_t>key, <uint32_t>(key >> 32))
+            if pending != NULL and pending.safe != self.lost_life:
+                pending.safe = life
         if former == self.proxy_life or life == self.proxy_life:
             return  # of the first one we know by ourselves
         for index in range(LIVES):
@@ -91,7 +105,23 @@ cdef class Asking(Connections):
 
     cdef void reconnected(self, int64_t now) noexcept nogil:
         self.sent_again = True
+        self.reconnected_at = now
         self.send_again(now)
+
+    cdef void doubt(self, uint64_t life, int64_t now) noexcept nogil:
+        if life == self.lost_life or self.plain_workers:
+            return
+        self.lost_life = life
+        self.lost_at = now + LOST_US
+        self.lost_before = (self.reconnected_at if self.sent_again else now) - CONNECTED_US
+
+    cdef bint is_lost(self, const Pending* pending) noexcept nogil:
+        return (
+            0 < pending.sent < self.lost_before
+            and pending.safe != self.lost_life
+            and pending.sequence == 0
+            and not 0 < pending.again < MOST_AGAIN
+        )
 
     cdef void send_again(self, int64_t now) noexcept nogil:
         cdef Pending* pending = self.oldest
@@ -127,7 +157,13 @@ cdef class Asking(Connections):
         return 0
 
     cdef Pending* given_up(self, int64_t now) noexcept nogil:
-        cdef Pending* pending
+        cdef Pending* pending = self.oldest
+        if self.lost_at and now >= self.lost_at:
+            while pending != NULL and not self.is_lost(pending):
+                pending = pending.newer
+            if pending != NULL:
+                return pending
+            self.lost_at = 0
         if self.doubt_until == 0 or now < self.doubt_until:
             return NULL
         pending = self.oldest

@@ -21,7 +21,8 @@ from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Bal
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.connections cimport Connection, Pending
 from prime_server._ext.drain cimport Drain
-from prime_server._ext.info cimport FLAG_FINISHED, Info, read_hello, read_info, read_restart, write_cancel, write_credit, write_interrupt
+from prime_server._ext.info cimport FLAG_FINISHED, RESTART_SIZE, Info, read_hello, read_info, read_restart, write_cancel
+from prime_server._ext.info cimport write_credit, write_interrupt
 from prime_server._ext.libzmq cimport (
     Message,
     add,
@@ -288,7 +289,9 @@ cdef class Hub:
                 self.finish_by(&parts, -1, now)
                 if parts.size == 1 and read_restart(data_of(frame(&parts, 0)), size_of(frame(&parts, 0)), &former, &life):
                     if life != self.sessions.life:  # those hosted here are as old as we are
-                        self.sessions.met_anew(former, life, now)
+                        self.sessions.met_anew(
+                            former, life, data_of(frame(&parts, 0)) + RESTART_SIZE, size_of(frame(&parts, 0)) - RESTART_SIZE, now
+                        )
                     close_all(&parts)
                 else:
                     self.sessions.result(&parts, now)

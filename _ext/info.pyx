@@ -8,7 +8,7 @@ behind a magic number. Of a later version of the extension the fields known here
                queued:4 served:4 trace:16 source:4
     report     magic:4 version:1 flags:1 window:2 finished:2 returned:2 service:4 busy:8 running_life:8 running_key:8 pad:8 (life:8 key:8)*
     hello      magic:4 version:1 word:1 pad:2 life:8
-    restart    magic:4 version:1 pad:3 former:8 life:8
+    restart    magic:4 version:1 pad:3 former:8 life:8 | keys, as in a report
     interrupt  key:8 life:8
     credit     0:8 life:8 key:8 bytes:8
 """
@@ -253,17 +253,17 @@ cdef bint read_restart(const char* data, size_t size, uint64_t* former, uint64_t
     return True
 
 
-cdef int write_restart(Message* to, uint64_t former, uint64_t life) noexcept nogil:
+cdef char* write_restart(Message* to, uint64_t former, uint64_t life, size_t keys) noexcept nogil:
     cdef char* data
-    if zmq.msg_init_size(to, RESTART_SIZE) != 0:
+    if zmq.msg_init_size(to, RESTART_SIZE + keys * KEY_SIZE) != 0:
         zmq.msg_init(to)
-        return -1
+        return NULL
     data = <char*>zmq.msg_data(to)
     put32(data, RESTART_MAGIC)
     put32(data + 4, WIRE_VERSION)
     put64(data + 8, former)
     put64(data + 16, life)
-    return 0
+    return data + RESTART_SIZE
 
 
 cdef int read_interrupt(const char* data, size_t size, uint64_t* life, uint64_t* key, uint64_t* credit) noexcept nogil:

@@ -52,6 +52,9 @@ cdef enum:
     RELAYS = 64                # messages of others that may wait for the loopback beside our own
     EARS = 4096                # messages heard at once, so that a flood doesn't keep the worker from its work
 
+cdef uint64_t NAMING = 0x9E3779B97F4A7C15
+cdef uint64_t UNNAMING = 0xF1DE83E19937733D  # its inverse modulo 2^64
+
 
 cdef int intake_start(Intake* self, void* upstream, void* loopback, void* interrupt, int limit, int stage_count) noexcept nogil:
     memset(self, 0, sizeof(Intake))
@@ -95,14 +98,39 @@ cdef inline void complain(Intake* self, const char* why) noexcept nogil:
 # --- jobs ------------------------------------------------------------------------------------------------------------------------------
 
 
+cdef int tell_restart(Intake* self, Multipart* into, uint64_t former, uint64_t life) noexcept nogil:
+    """To the server. What is here is not lost with the proxy, nor what has gone on to a next stage."""
+    cdef size_t keys = self.waiting + intake_busy(self)
+    cdef Info* info
+    cdef char* at
+    cdef int index
+    for index in range(RECENT):
+        keys += self.forwarded[index] != 0
+    start(into)
+    at = write_restart(add(into), former, life, keys)
+    if at == NULL:
+        return -1
+    if intake_busy(self):
+        put_key(at, self.running.life, self.running.key)
+        at += KEY_SIZE
+    for index in range(self.waiting):
+        info = &self.jobs[(self.head + index) & (self.capacity - 1)].info
+        put_key(at, info.life, key_of(info))
+        at += KEY_SIZE
+    for index in range(RECENT):
+        if self.forwarded[index]:
+            put_key(at, self.server, self.forwarded[index] * UNNAMING ^ self.server)
+            at += KEY_SIZE
+    return 0
+
+
 cdef void greet(Intake* self, Peer* peer, uint64_t life, int64_t now) noexcept nogil:
     cdef Multipart parts
     # With another life the proxy has been restarted, and what was queued in it is gone: a server of ours has to know.
     if peer.greeted and peer.life != life:
         self.counters.proxy_restarts += 1
         if self.server:
-            start(&parts)
-            if write_restart(add(&parts), peer.life, life) == 0:
+            if tell_restart(self, &parts, peer.life, life) == 0:
                 intake_send(self, self.loopback, &parts, 0, 0, 0, False, now)
             else:
                 close_all(&parts)
@@ -395,7 +423,7 @@ cdef void intake_flush(Intake* self, int64_t now) noexcept nogil:
 
 
 cdef inline uint64_t name_of(uint64_t life, uint64_t key) noexcept nogil:
-    return (life ^ key) * <uint64_t>0x9E3779B97F4A7C15
+    return (life ^ key) * NAMING
 
 
 cdef void cancel_forwarded(Intake* self, uint64_t life, uint64_t key) noexcept nogil:

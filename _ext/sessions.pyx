@@ -663,6 +663,7 @@ cdef class Sessions(Admission):
         if not (info.extended and info.flags & FLAG_RESULT):
             info.flags = 0
             info.sequence = 0
+            self.plain_workers = True
         index = self.continues(pending, &info)
         if index <= 0:
             self.late += 1
@@ -770,6 +771,8 @@ cdef class Sessions(Admission):
             pending = self.given_up(now)
         if self.doubt_until and (next < 0 or self.doubt_until < next):
             next = self.doubt_until
+        if self.lost_at and (next < 0 or self.lost_at < next):
+            next = self.lost_at
         for what in range(<int>FOR_REQUEST, <int>WAITINGS):
             while self.waits[what] > 0 and self.waiting_first[what] != NULL:
                 connection = self.waiting_first[what]

@@ -254,6 +254,28 @@ def test_tells_when_the_proxy_has_been_restarted(around: StandIn) -> None:
         assert worker.stats()["proxy_restarts"] == 1
 
 
+def test_names_what_is_not_lost_with_its_proxy(staged: StandIn) -> None:
+    """What it runs, and what it has handed on."""
+    begun, done = threading.Event(), threading.Event()
+
+    def work(job: Job) -> Any:
+        if job.request.method == "POST":
+            begun.set()
+            assert done.wait(PATIENCE / 1000)
+        return job.forward(b"x")
+
+    with staged.worker(work):
+        staged.hello(1)
+        staged.carry([1], b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        staged.job(2, b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert begun.wait(PATIENCE / 1000)
+        staged.hello(2)
+        (frame,) = received(staged.loopback)
+        done.set()
+    assert frame[:24] == struct.pack("<4sB3xQQ", b"PRSL", 1, 1, 2)
+    assert frame[24:] == struct.pack("<QQQQ", LIFE, key(2), LIFE, key(1))
+
+
 # --- what a work function may do ---------------------------------------------------------------------------------------------------------
 
 

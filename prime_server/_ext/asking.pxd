@@ -22,6 +22,11 @@ cdef class Asking(Connections):
     cdef int next_life
     cdef int64_t doubt_until       # 0: never; when what was sent up to `doubted` is given up
     cdef int64_t doubted
+    cdef uint64_t lost_life        # of the first stage's proxy that has come back last, as one of ours told
+    cdef int64_t lost_at           # 0: never; when what was sent before `lost_before` is lost, unless a worker has it
+    cdef int64_t lost_before
+    cdef int64_t reconnected_at
+    cdef bint plain_workers        # have answered: those of the original's don't tell what they have
     cdef uint64_t repeated
 
     # A job to be filled in, behind the others, without frames. NULL without memory.
@@ -33,8 +38,8 @@ cdef class Asking(Connections):
     cdef Pending* wanted(self, Multipart* job) noexcept nogil
     # The first stage's proxy has told its life.
     cdef void met_proxy(self, uint64_t life, int64_t now) noexcept nogil
-    # A worker has met a proxy that came back with another life.
-    cdef void met_anew(self, uint64_t former, uint64_t life, int64_t now) noexcept nogil
+    # A worker has met a proxy that came back with another life, and has, or has handed on, these jobs of servers' (KEY_SIZE bytes each).
+    cdef void met_anew(self, uint64_t former, uint64_t life, const char* keys, size_t size, int64_t now) noexcept nogil
     # There is a new connection to the first stage's proxy.
     cdef void reconnected(self, int64_t now) noexcept nogil
     # Big answers out of turn would keep their workers waiting: they are given up, and asked for at their turn. -1 without memory.
@@ -42,5 +47,7 @@ cdef class Asking(Connections):
     cdef int ask_at_its_turn(self, Pending* pending, uint32_t id, uint32_t time_stamp, int64_t now) noexcept nogil
     # The next request that is lost as far as can be told, NULL: none.
     cdef Pending* given_up(self, int64_t now) noexcept nogil
+    cdef bint is_lost(self, const Pending* pending) noexcept nogil
+    cdef void doubt(self, uint64_t life, int64_t now) noexcept nogil
     cdef void send_again(self, int64_t now) noexcept nogil
     cdef int ask_again(self, Pending* pending, int64_t now) noexcept nogil

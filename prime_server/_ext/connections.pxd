@@ -55,6 +55,7 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     int64_t deadline
     int64_t sent               # to the first stage, 0: not yet
     int again                  # how often it was sent again
+    uint64_t safe              # life of the first stage's proxy before which it had gone on to a worker of ours
     Multipart asked            # owned: the job, where it may be sent again, else without frames
     size_t payload             # bytes of the request
     size_t answered            # bytes of the response so far

@@ -121,9 +121,11 @@ cdef int write_hello(Message* to, uint64_t life, int word) noexcept nogil
 cdef enum:
     RESTART_SIZE = 24
 
-# A proxy has come back: its life before, and now.
+# A proxy has come back: its life before, and now. Behind that, the keys (`put_key`) of jobs that are not lost with it, as they are with the worker
+# or have gone through its hands.
 cdef bint read_restart(const char* data, size_t size, uint64_t* former, uint64_t* life) noexcept nogil
-cdef int write_restart(Message* to, uint64_t former, uint64_t life) noexcept nogil
+# With room for `keys` of them. NULL without memory, with `to` empty.
+cdef char* write_restart(Message* to, uint64_t former, uint64_t life, size_t keys) noexcept nogil
 
 # --- what a server publishes ---------------------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ JUNK: dict[str, list[bytes]] = {
     "a report of keys that nobody knows": [b"", REPORT[:8] + struct.pack("<HH", 1, 1) + REPORT[12:] + b"k" * 32],
     "a cut report": [b"", REPORT[:20]],
     "a hello": [HELLO],
-    "a restart": [RESTART],
+    "a restart, and a key and a half": [RESTART + b"k" * 24],
     "300 frames": [INFO, *[b"x"] * 299],
 }
 

@@ -1,5 +1,7 @@
 """A proxy is killed and started again, under load and without: no request is lost, none fails, and there is an answer at most 2 s after the start."""
 
+import contextlib
+import http.client
 import time
 from pathlib import Path
 
@@ -7,6 +9,12 @@ import pytest
 from conftest import Start
 from faulting import PLAIN, PYTHON, Load, Rig, answered_within, number
 from pipelines import wait_until
+
+
+def status_of(rig: Rig, path: str) -> int:
+    with contextlib.closing(http.client.HTTPConnection(*rig.address, timeout=10)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().status
 
 
 @pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PYTHON), ("ipc", PLAIN)])
@@ -68,3 +76,38 @@ def test_what_must_not_be_repeated_is_answered_by_its_worker(start: Start, direc
             rig.forward()
         assert load.wrong == []
         assert marks.read_text() == "x"
+
+
+def test_what_must_not_be_repeated_and_was_in_the_proxy_is_answered_502(start: Start, directory: Path) -> None:
+    """That is known 2 s after the first word of a worker that has met the new one. What a worker has is answered, though it takes longer."""
+    marks = directory / "marks"
+    with Rig(start, directory) as rig:
+        rig.run_all(workers=1)
+        with rig.load([number(3, write=marks, wait=4)], connections=1, method="POST") as begun, contextlib.ExitStack() as stack:
+            wait_until(marks.exists)
+            waiting = [stack.enter_context(contextlib.closing(http.client.HTTPConnection(*rig.address, timeout=10))) for _ in range(4)]
+            for n, connection in enumerate(waiting):
+                connection.request("POST", number(n, write=marks).target)
+            for _ in range(2):  # by then the server has read the others, and sent them on
+                assert status_of(rig, "/health") == 200
+            rig.kill(rig.proxy)
+            rig.forward()
+            since = time.monotonic()
+            assert [connection.getresponse().status for connection in waiting] == [502] * 4
+            assert time.monotonic() - since <= 3.5
+        assert begun.wrong == []
+        assert marks.read_text() == "x"
+        rig.ask(20)
+
+
+def test_what_must_not_be_repeated_and_has_gone_on_is_answered(start: Start, directory: Path) -> None:
+    """The workers of the first stage know what has gone through their hands."""
+    marks = directory / "marks"
+    with Rig(start, directory) as rig:
+        rig.run_two_stages()
+        with rig.load([number(n, write=marks, wait=4) for n in range(3)], connections=3, method="POST") as load:
+            wait_until(lambda: marks.exists() and len(marks.read_text()) == 3)
+            rig.kill(rig.proxy)
+            rig.forward()
+        assert load.wrong == []
+        assert marks.read_text() == "xxx"

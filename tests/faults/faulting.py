@@ -1,22 +1,31 @@
 """What the tests of faults have in common: pipelines of processes whose parts are killed and replaced, and a load that tells what became of it."""
 
+import atexit
 import contextlib
+import functools
 import http.client
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from conftest import PATIENCE, Process, Start, primes_below
 from pipelines import Commands, endpoints_over
 
-PYTHON, NATIVE, PLAIN = "python", "native", "plain"
+import prime_server
+
+# Ours with a work function in Python, in C, or the demonstration's, and the stand-in of the original's
+PYTHON, COMPILED, NATIVE, PLAIN = "python", "compiled", "native", "plain"
 
 PRIMES = [n for n, prime in enumerate(primes_below(50_000)) if prime]
 
@@ -50,6 +59,35 @@ def forward(job):
 '''
 
 
+COMPILED_APPLICATION = """
+import ctypes
+
+from prime_server import NativeWork
+
+new_capsule = ctypes.pythonapi.PyCapsule_New
+new_capsule.restype = ctypes.py_object
+new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+name = b"prime_server.work.1"  # the capsule doesn't own it
+library = ctypes.CDLL({library!r})
+work = NativeWork(new_capsule(ctypes.cast(library.work, ctypes.c_void_p), name, None))
+"""
+
+
+@functools.cache
+def compiled() -> str:
+    """The text of a module whose `work` is native_work.c's, compiled once."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    directory = tempfile.TemporaryDirectory(prefix="prime-test-")
+    atexit.register(directory.cleanup)
+    library = f"{directory.name}/native_work.so"
+    header = Path(prime_server.__file__).parent / "_ext"
+    source = Path(__file__).with_name("native_work.c")
+    subprocess.run([compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{header}", source, "-o", library], check=True)
+    return COMPILED_APPLICATION.format(library=library)
+
+
 class Question(NamedTuple):
     target: str
     answer: bytes  # the right one
@@ -65,7 +103,12 @@ def prime(n: int) -> Question:
     return Question(f"/is_prime?possible_prime={PRIMES[n % len(PRIMES)]}", b"%d" % PRIMES[n % len(PRIMES)])
 
 
-QUESTIONS = {PYTHON: number, NATIVE: prime, PLAIN: number}
+QUESTIONS = {PYTHON: number, COMPILED: number, NATIVE: prime, PLAIN: number}
+
+
+def written(path: Path) -> int:
+    """How often `write` has been done, by jobs that may be killed now."""
+    return path.stat().st_size if path.exists() else 0
 
 
 class Answer(NamedTuple):
@@ -189,12 +232,16 @@ class Rig(Commands):
         for _ in range(count):
             if kind == PLAIN:
                 ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
-                process = Process([sys.executable, str(Path(__file__).with_name("plain_worker.py")), *ends], cwd=self.directory)
-                self.stack.callback(process.kill)
-                self.processes.append(process)
+                process = self.plain("worker", *ends)
                 self.workers.append(process)
             else:
-                function = "prime_server.primes:work" if kind == NATIVE else function if ":" in function else f"application:{function}"
+                if kind == COMPILED:
+                    (self.directory / "compiled.py").write_text(compiled())
+                    function = "compiled:work"
+                elif kind == NATIVE:
+                    function = "prime_server.primes:work"
+                elif ":" not in function:
+                    function = f"application:{function}"
                 ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
                 if function.endswith(":work"):
                     ends[1] = "-"
@@ -202,6 +249,13 @@ class Rig(Commands):
                 self.workers.append(process)
             made.append(process)
         return made
+
+    def plain(self, part: str, *arguments: str) -> Process:
+        """A part of the original's."""
+        process = Process([sys.executable, str(Path(__file__).with_name("plain.py")), part, *arguments], cwd=self.directory)
+        self.stack.callback(process.kill)
+        self.processes.append(process)
+        return process
 
     def run_all(self, kind: str = PYTHON, workers: int = 4, **options: float) -> None:
         self.serve(**options)

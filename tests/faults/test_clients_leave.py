@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zmq
 from conftest import PATIENCE, Start
-from faulting import PLAIN, PYTHON, Rig, number, resident
+from faulting import COMPILED, PLAIN, PYTHON, Rig, number, resident
 
 CLIENTS = 20_000
 
@@ -23,7 +23,7 @@ def leave(address: tuple[str, int], clients: range) -> None:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PLAIN)])
+@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("ipc", COMPILED), ("tcp", PLAIN)])
 def test_clients_that_leave(start: Start, directory: Path, transport: str, kind: str) -> None:
     with Rig(start, directory, transport) as rig:
         rig.run_all(kind)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Start
-from faulting import PLAIN, PYTHON, Rig, number, resident
+from faulting import COMPILED, PLAIN, PYTHON, Rig, number, resident
 from pipelines import wait_until
 
 SECONDS = 3.0
@@ -39,7 +39,7 @@ def seconds_for(address: tuple[str, int], target: str = number(7).target) -> flo
     return seconds
 
 
-@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PLAIN)])
+@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", COMPILED), ("tcp", PLAIN)])
 def test_a_flood(start: Start, directory: Path, transport: str, kind: str) -> None:
     with Rig(start, directory, transport) as rig:
         rig.run_all(kind, WORKERS, timeout=60)

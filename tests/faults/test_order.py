@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Start
-from faulting import PLAIN, PYTHON, Question, Rig, number
+from faulting import COMPILED, PLAIN, PYTHON, Question, Rig, number
 from standins import take
 
 
@@ -38,7 +38,7 @@ def in_order(address: tuple[str, int], questions: list[Question], *, connections
     return wrong
 
 
-@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PYTHON), ("ipc", PLAIN)])
+@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", COMPILED), ("ipc", PLAIN)])
 @pytest.mark.parametrize("connections", [1, 20])
 def test_pipelined_answers_come_in_order(start: Start, directory: Path, transport: str, kind: str, connections: int) -> None:
     chance = random.Random(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
-from faulting import PLAIN, PYTHON, Load, Rig, answered_within, number
+from faulting import COMPILED, PLAIN, PYTHON, Load, Rig, answered_within, number, written
 from pipelines import wait_until
 
 
@@ -17,7 +17,7 @@ def status_of(rig: Rig, path: str) -> int:
         return connection.getresponse().status
 
 
-@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PYTHON), ("ipc", PLAIN)])
+@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PYTHON), ("tcp", COMPILED), ("ipc", PLAIN)])
 def test_the_proxy_is_restarted_under_load(start: Start, directory: Path, transport: str, kind: str) -> None:
     with Rig(start, directory, transport) as rig:
         rig.run_all(kind)
@@ -71,7 +71,7 @@ def test_what_must_not_be_repeated_is_answered_by_its_worker(start: Start, direc
     with Rig(start, directory) as rig:
         rig.run_all(workers=1)
         with rig.load([number(3, write=marks, wait=0.7)], connections=1, method="POST") as load:
-            wait_until(marks.exists)
+            wait_until(lambda: written(marks))
             rig.kill(rig.proxy)
             rig.forward()
         assert load.wrong == []
@@ -84,7 +84,7 @@ def test_what_must_not_be_repeated_and_was_in_the_proxy_is_answered_502(start: S
     with Rig(start, directory) as rig:
         rig.run_all(workers=1)
         with rig.load([number(3, write=marks, wait=4)], connections=1, method="POST") as begun, contextlib.ExitStack() as stack:
-            wait_until(marks.exists)
+            wait_until(lambda: written(marks))
             waiting = [stack.enter_context(contextlib.closing(http.client.HTTPConnection(*rig.address, timeout=10))) for _ in range(4)]
             for n, connection in enumerate(waiting):
                 connection.request("POST", number(n, write=marks).target)
@@ -106,7 +106,7 @@ def test_what_must_not_be_repeated_and_has_gone_on_is_answered(start: Start, dir
     with Rig(start, directory) as rig:
         rig.run_two_stages()
         with rig.load([number(n, write=marks, wait=4) for n in range(3)], connections=3, method="POST") as load:
-            wait_until(lambda: marks.exists() and len(marks.read_text()) == 3)
+            wait_until(lambda: written(marks) == 3)
             rig.kill(rig.proxy)
             rig.forward()
         assert load.wrong == []

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
-from faulting import PLAIN, PYTHON, Rig, number
+from faulting import COMPILED, PLAIN, PYTHON, Rig, number, written
 from pipelines import wait_until
 
 
-@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PYTHON), ("tcp", PLAIN)])
+@pytest.mark.parametrize(("transport", "kind"), [("ipc", PYTHON), ("tcp", PYTHON), ("ipc", COMPILED), ("tcp", PLAIN)])
 def test_a_stopped_worker(start: Start, directory: Path, transport: str, kind: str) -> None:
     marks = directory / "marks"
     with Rig(start, directory, transport) as rig:
         rig.run_all(kind, workers=1)
         with rig.load([number(3, write=marks, wait=0.3)], connections=1) as load:
-            wait_until(marks.exists)
+            wait_until(lambda: written(marks))
             (stopped,) = rig.workers
             stopped.signal(signal.SIGSTOP)
             rig.work(kind)[0].wait_for(rb"working ")
@@ -33,7 +33,7 @@ def test_a_worker_that_keeps_the_gil_is_busy_and_not_gone(start: Start, director
     with Rig(start, directory) as rig:
         rig.run_all(workers=2)
         with rig.load([number(3, write=marks, hold=2)], connections=1) as load:
-            wait_until(marks.exists)
+            wait_until(lambda: written(marks))
             with rig.load([number(n) for n in range(100)]) as others:
                 pass
         assert others.wrong == load.wrong == []

@@ -5,8 +5,10 @@ nothing is lost by not looking), what they have to say is written in one call fo
 buffer for all connections, from which whole requests are parsed in place; the body of a big request is read straight to where it stays.
 
 Over the bound of connections a newcomer takes the place of the one that has been idle longest; where none is idle it is turned away by 503, and over
-the bound of its address by 429. When the process runs out of descriptors, or too many are being turned away, the listener leaves the wait until
-a connection has closed or a moment has passed: the backlog holds the newcomers, and the loop doesn't spin.
+the bound of its address by 429. When the process is short of descriptors, or too many are being turned away, the listener leaves the wait until
+a connection has closed or a moment has passed: the backlog holds the newcomers, and the loop doesn't spin. Short of them it is before the last one
+is gone: a quarter, up to 64, are kept for workers that come or come back. They would have to wait for as long as clients stay, while libzmq spins;
+and over ipc it ends the process when it has none for a newcomer.
 
 A listener that closes resets whoever is in its backlog, or about to be. So before, newcomers are kept out while those who have come are taken: on
 Linux the first segment of a handshake is dropped (the client sends another one a second later, and is refused), on others that moment is left.
@@ -17,11 +19,13 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from posix.unistd cimport close as close_descriptor
+from posix.unistd cimport dup
 
 from prime_server._ext.addresses cimport addresses_end, addresses_enter, addresses_leave, addresses_start
 from prime_server._ext.output cimport Piece, bytes_of
 from prime_server._ext.readiness cimport HUNG_UP, READABLE, WRITABLE, ready_remove, ready_set
 
+import resource
 import secrets
 import socket
 
@@ -123,6 +127,7 @@ cdef enum:
     SHUT_US = 5000         # for handshakes to end, before the listener closes
     PIECES = 64            # written in one call
     PAUSE_US = 100000      # the listener rests, out of descriptors
+    KEPT = 64              # descriptors for others than clients
     TURNED_AWAY = 128      # connections over the bound, at most, for as long as it takes to tell them
 
 
@@ -133,6 +138,9 @@ cdef class Edge:
         self.descriptor = listener.fileno()
         self.tcp = listener.family != socket.AF_UNIX
         self.queue = -1
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if most != resource.RLIM_INFINITY:
+            self.crowded_from = max(1, min(most - min(most // 4, KEPT), 1 << 30))
         self.max_connections = max_connections
         self.max_per_address = max_connections_per_address
         self.buffer = <char*>malloc(BUFFER_SIZE)
@@ -149,6 +157,16 @@ cdef class Edge:
             raise OSError(errno, "the listening socket can't be waited for")
         self.listening = True
         return 0
+
+    cdef bint crowded(self) noexcept nogil:
+        """Whether the next descriptor is one that is kept for others."""
+        cdef int next
+        if self.crowded_from == 0:
+            return False
+        next = dup(self.descriptor)
+        if next >= 0:
+            close_descriptor(next)
+        return next < 0 or next >= self.crowded_from
 
     cdef void pause(self, int64_t until) noexcept nogil:
         if self.listening:
@@ -186,9 +204,16 @@ cdef class Edge:
             if self.turned_away >= TURNED_AWAY:
                 self.pause(now + PAUSE_US)
                 return False
-            descriptor = accept_one(self.descriptor, self.tcp, &address)
-            if descriptor < 0:
+            # Asked each time, as one that was closed leaves a gap below. That costs a small part of what a connection does.
+            descriptor = -1
+            error = EMFILE
+            if self.crowded():
+                if _turn:
+                    return True  # perhaps nobody else has come
+            else:
+                descriptor = accept_one(self.descriptor, self.tcp, &address)
                 error = errno
+            if descriptor < 0:
                 if error == EINTR or error == ECONNABORTED:
                     continue
                 if error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM:

@@ -15,6 +15,7 @@ cdef class Edge:
     cdef bint listening             # registered in the queue
     cdef int64_t listen_again       # when, after the descriptors ran out; 0: not waiting
     cdef int64_t shut_at            # when the listener closes, 0: not soon
+    cdef int crowded_from           # descriptors from this number on are for others than clients; 0: none are
     cdef size_t max_connections
     cdef size_t max_per_address     # 0: any number
     cdef Addresses addresses        # owned: the connections of each, while there is a bound
@@ -38,6 +39,7 @@ cdef class Edge:
     cdef void turn_away(self, Connection* connection, int status, const char* why, int64_t now) noexcept nogil
     cdef void shut(self, int64_t now) noexcept nogil
     cdef void pause(self, int64_t until) noexcept nogil
+    cdef bint crowded(self) noexcept nogil
     cdef void look(self, Connection* connection, int64_t now) noexcept nogil
     cdef void write(self, Connection* connection, int64_t now) noexcept nogil
     cdef void end(self, Connection* connection) noexcept nogil

@@ -1,4 +1,5 @@
-"""A server with 64 descriptors and 200 clients: it doesn't spin, serves at least 20 of them meanwhile, and answers within 5 s when they are gone."""
+"""A server with 64 descriptors and 200 clients: it doesn't spin, serves at least 20 of them meanwhile, takes workers that come meanwhile, and answers
+within 5 s when the clients are gone."""
 
 import contextlib
 import os
@@ -16,6 +17,13 @@ from pipelines import wait_until
 def processor_seconds(process: Process) -> float:
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def said(client: socket.socket) -> bytes:
+    """What has come of it."""
+    with contextlib.suppress(OSError):
+        return client.recv(65536, socket.MSG_DONTWAIT)
+    return b""
 
 
 def test_out_of_descriptors(start: Start, directory: Path) -> None:
@@ -43,6 +51,13 @@ def test_out_of_descriptors(start: Start, directory: Path) -> None:
             served = sum(client.recv(4096).startswith(b"HTTP/1.1 200 ") for client in select.select(clients, [], [], 0)[0])
             assert served >= 20
             assert share <= 0.2
+            # Descriptors are kept for workers that come meanwhile.
+            for worker in list(rig.workers):
+                rig.replace_worker(worker).wait_for(rb"working ")
+            for client in clients:
+                with contextlib.suppress(OSError):  # some had to make room
+                    client.sendall(f"GET {number(8).target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            wait_until(lambda: any(said(client).endswith(b"\r\n8") for client in clients))
         answered_within(rig.address, 5.0)
         rig.ask(100)
         assert rig.server.popen.poll() is None

@@ -24,13 +24,16 @@ elif counted:
 elif "CFLAGS" not in os.environ:
     compile_args.append("-g0")  # Python's own flags often hold -g, which makes a module ten times its size
 
+# Loops over a few vectors stay in registers only where they are unrolled in full, which GCC does from -O3 on: a tenth to a quarter of the time.
+vectorized = [] if sanitized or counted else ["-O3"]
+
 extensions = [
     Extension(
         f"prime_server._ext.{source.stem}",
         [source.as_posix()],
         depends=[header.as_posix() for folder in ("_ext", "prime_server/_ext") for header in Path(folder).glob("*.h")],
         include_dirs=["_ext", "prime_server/_ext"],
-        extra_compile_args=compile_args,
+        extra_compile_args=compile_args + (vectorized if source.stem == "primality" else []),
         extra_link_args=link_args,
         libraries=["dl"] if os.uname().sysname == "Linux" else [],
     )

@@ -121,12 +121,14 @@ static inline int prime_strong_2_below_32(uint32_t n)
     return 1;
 }
 
-static inline uint32_t prime_slot(uint32_t n) { return n * UINT32_C(0x9E3779B1) >> (32 - 13); }
+#define PRIME_HASH UINT32_C(0x9E3779B1)
+
+static inline uint32_t prime_slot(uint32_t n) { return n * PRIME_HASH >> (32 - 13); }
 
 static uint32_t prime_pseudo[PRIME_PSEUDO_SLOTS]; /* the list by hash, open: an empty slot, 0, ends a search */
 static uint32_t prime_pseudo_known[1 << 11]; /* a bit for each 16 bits of hash: nearly always the answer is no, at once */
 
-static inline uint32_t prime_pseudo_bit(uint32_t n) { return n * UINT32_C(0x9E3779B1) >> 16; }
+static inline uint32_t prime_pseudo_bit(uint32_t n) { return n * PRIME_HASH >> 16; }
 
 static inline int prime_is_pseudoprime(uint32_t n)
 {

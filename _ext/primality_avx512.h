@@ -2,7 +2,9 @@
  *
  *     sieve      the table for n < 2^20, and the odd primes up to 101 or 263, of which each costs two instructions: n is folded to 52 bits modulo the
  *                product of several, and is a multiple of p if its product with 1 / p mod 2^52 is at most (2^52 - 1) / p
- *     strong     what is left, by size: below 2^32, below 2^48 and above; four vectors at a time
+ *     strong     what is left, by size: below 2^32, below 2^48 and above; four vectors at a time, those that are 1 modulo 8 apart: of the others
+ *                2^((n - 1) / 2) alone tells, for a number that passes the strong test to base 2 passes Euler's with Jacobi's symbol, too
+ *                (Pomerance, Selfridge, Wagstaff, The pseudoprimes to 25 * 10^9, theorem 3), and there that leaves one place to look at
  *     Lucas      what has passed; two vectors at a time, of which each has two independent products a step
  *
  * Between them the numbers close up, so that no lane is idle. Modulo n < 2^48 a residue is one limb and R = 2^52, above it is two and R = 2^104. R is so
@@ -133,6 +135,21 @@ PRIME_512_INLINE int prime_v_bits(prime_v n) { return prime_bits((uint64_t)_mm51
 /* The lowest bit set, by itself. */
 PRIME_512_INLINE prime_v prime_v_lowest(prime_v x) { return _mm512_and_si512(x, prime_v_sub(prime_v_zero(), x)); }
 
+/* `width` bits of the exponent, from the place `left` on. */
+PRIME_512_INLINE prime_v prime_v_window(prime_v exponent, int left, const int width)
+{
+    return _mm512_and_si512(_mm512_srl_epi64(exponent, _mm_cvtsi32_si128(left)), prime_v_all((UINT64_C(1) << width) - 1));
+}
+
+/* A bit for each lane of all vectors. */
+PRIME_512_INLINE uint32_t prime_v_gathered(const __mmask8 *passed, const int vectors)
+{
+    uint32_t result = 0;
+    #pragma GCC unroll 4
+    for (int v = 0; v < vectors; v++) result |= (uint32_t)passed[v] << 8 * v;
+    return result;
+}
+
 /* --- one limb -------------------------------------------------------------------------------------------------------------------------------- */
 
 /* x * y / R plus c less a multiple of n, for x * y <= n * R: in c - n ... c + n. */
@@ -158,12 +175,12 @@ PRIME_512_INLINE prime_v prime_v_rest_1(prime_v dividend, prime_v n)
     return _mm512_min_epu64(rest, prime_v_sub(rest, n));
 }
 
-/* The strong test to base 2 for `vectors` of odd numbers. Of the exponent, `window` bits go together: below 2^32 up to 3, below 2^48 one. Passed: a bit. */
-PRIME_512_INLINE uint32_t prime_v_strong_1(const uint64_t *numbers, const int vectors, const int window)
+/* The strong test to base 2 for `vectors` of odd numbers; if not `deep`, of such as aren't 1 modulo 8. Of the exponent, `window` bits go together: below
+ * 2^32 up to 3, below 2^48 one. Passed: a bit. */
+PRIME_512_INLINE uint32_t prime_v_strong_1(const uint64_t *numbers, const int vectors, const int window, const int deep)
 {
     prime_v n[4], inverse[4], exponent[4], lowest[4], one[4], x[4], all = prime_v_zero(), lows = prime_v_zero();
     __mmask8 passed[4];
-    uint32_t result = 0;
     int left, end;
     #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
@@ -177,21 +194,21 @@ PRIME_512_INLINE uint32_t prime_v_strong_1(const uint64_t *numbers, const int ve
         lows = _mm512_or_si512(lows, lowest[v]);
     }
     left = prime_v_bits(all);
-    end = prime_v_bits(lows) - 1;
+    end = deep ? prime_v_bits(lows) - 1 : 1;
     if (left - window >= end) {
         left -= window;
         #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) x[v] = _mm512_sllv_epi64(x[v], _mm512_srl_epi64(exponent[v], _mm_cvtsi32_si128(left)));
+        for (int v = 0; v < vectors; v++) x[v] = _mm512_sllv_epi64(x[v], prime_v_window(exponent[v], left, window));
     }
-    for (const prime_v mask = prime_v_all((1 << window) - 1); left - window >= end;) {
+    while (left - window >= end) {
         left -= window;
         #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const prime_v shift = _mm512_and_si512(_mm512_srl_epi64(exponent[v], _mm_cvtsi32_si128(left)), mask);
+        for (int i = 0; i < window; i++) {
             #pragma GCC unroll 4
-            for (int i = 0; i < window; i++) x[v] = prime_v_mul_1(x[v], x[v], n[v], inverse[v], n[v]);
-            x[v] = _mm512_sllv_epi64(x[v], shift);
+            for (int v = 0; v < vectors; v++) x[v] = prime_v_mul_1(x[v], x[v], n[v], inverse[v], n[v]);
         }
+        #pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) x[v] = _mm512_sllv_epi64(x[v], prime_v_window(exponent[v], left, window));
     }
     for (;;) {
         if (left <= end) {
@@ -206,14 +223,10 @@ PRIME_512_INLINE uint32_t prime_v_strong_1(const uint64_t *numbers, const int ve
         }
         if (--left == 0) break;
         #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const prime_v shift = _mm512_and_si512(_mm512_srl_epi64(exponent[v], _mm_cvtsi32_si128(left)), prime_v_all(1));
-            x[v] = _mm512_sllv_epi64(prime_v_mul_1(x[v], x[v], n[v], inverse[v], n[v]), shift);
-        }
+        for (int v = 0; v < vectors; v++)
+            x[v] = _mm512_sllv_epi64(prime_v_mul_1(x[v], x[v], n[v], inverse[v], n[v]), prime_v_window(exponent[v], left, 1));
     }
-    #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) result |= (uint32_t)passed[v] << 8 * v;
-    return result;
+    return prime_v_gathered(passed, vectors);
 }
 
 /* The almost extra strong Lucas test, for n < 2^48. The chain is that of primality.h. */
@@ -222,7 +235,6 @@ PRIME_512_INLINE uint32_t prime_v_lucas_1(const uint64_t *numbers, const uint64_
     prime_v n[2], inverse[2], flips[2], lowest[2], two[2], less_two[2], less_first[2], p[2], s[2];
     prime_v all = prime_v_zero(), lows = prime_v_zero();
     __mmask8 passed[2];
-    uint32_t result = 0;
     int left, end;
     #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) {
@@ -265,9 +277,7 @@ PRIME_512_INLINE uint32_t prime_v_lucas_1(const uint64_t *numbers, const uint64_
         }
         if (left <= 1) break;
     }
-    #pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) result |= (uint32_t)passed[v] << 8 * v;
-    return result;
+    return prime_v_gathered(passed, vectors);
 }
 
 /* --- two limbs ------------------------------------------------------------------------------------------------------------------------------- */
@@ -392,13 +402,12 @@ PRIME_512_INLINE prime_v2 prime_v2_scaled(prime_v2 x, prime_v factor, prime_v n,
 }
 
 /* The strong test to base 2 for `vectors` of odd numbers, 2^48 < n. */
-PRIME_512_INLINE uint32_t prime_v_strong_2(const uint64_t *numbers, const int vectors)
+PRIME_512_INLINE uint32_t prime_v_strong_2(const uint64_t *numbers, const int vectors, const int deep)
 {
     enum { WINDOW = 3 }; /* 2^(2 * (64 + 2^3)) / R is below n, and the upper limb's square one limb */
     prime_v inverse[4], exponent[4], lowest[4], all = prime_v_zero(), lows = prime_v_zero();
     prime_v2 n[4], one[4], x[4];
     __mmask8 passed[4];
-    uint32_t result = 0;
     int left, end;
     #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
@@ -413,21 +422,21 @@ PRIME_512_INLINE uint32_t prime_v_strong_2(const uint64_t *numbers, const int ve
         lows = _mm512_or_si512(lows, lowest[v]);
     }
     left = prime_v_bits(all);
-    end = prime_v_bits(lows) - 1;
+    end = deep ? prime_v_bits(lows) - 1 : 1;
     if (left - WINDOW >= end) {
         left -= WINDOW;
         #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) x[v] = prime_v2_shifted(x[v], _mm512_srl_epi64(exponent[v], _mm_cvtsi32_si128(left)));
+        for (int v = 0; v < vectors; v++) x[v] = prime_v2_shifted(x[v], prime_v_window(exponent[v], left, WINDOW));
     }
     while (left - WINDOW >= end) {
         left -= WINDOW;
         #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const prime_v shift = _mm512_and_si512(_mm512_srl_epi64(exponent[v], _mm_cvtsi32_si128(left)), prime_v_all((1 << WINDOW) - 1));
+        for (int i = 0; i < WINDOW; i++) {
             #pragma GCC unroll 4
-            for (int i = 0; i < WINDOW; i++) x[v] = prime_v2_square(x[v], n[v], inverse[v], n[v]);
-            x[v] = prime_v2_shifted(x[v], shift);
+            for (int v = 0; v < vectors; v++) x[v] = prime_v2_square(x[v], n[v], inverse[v], n[v]);
         }
+        #pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) x[v] = prime_v2_shifted(x[v], prime_v_window(exponent[v], left, WINDOW));
     }
     for (;;) {
         if (left <= end) {
@@ -441,14 +450,10 @@ PRIME_512_INLINE uint32_t prime_v_strong_2(const uint64_t *numbers, const int ve
         }
         if (--left == 0) break;
         #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) {
-            const prime_v shift = _mm512_and_si512(_mm512_srl_epi64(exponent[v], _mm_cvtsi32_si128(left)), prime_v_all(1));
-            x[v] = prime_v2_shifted(prime_v2_square(x[v], n[v], inverse[v], n[v]), shift);
-        }
+        for (int v = 0; v < vectors; v++)
+            x[v] = prime_v2_shifted(prime_v2_square(x[v], n[v], inverse[v], n[v]), prime_v_window(exponent[v], left, 1));
     }
-    #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) result |= (uint32_t)passed[v] << 8 * v;
-    return result;
+    return prime_v_gathered(passed, vectors);
 }
 
 /* The almost extra strong Lucas test, 2^48 < n. */
@@ -457,7 +462,6 @@ PRIME_512_INLINE uint32_t prime_v_lucas_2(const uint64_t *numbers, const uint64_
     prime_v inverse[2], flips[2], lowest[2], all = prime_v_zero(), lows = prime_v_zero();
     prime_v2 n[2], two[2], less_two[2], less_first[2], p[2], s[2];
     __mmask8 passed[2];
-    uint32_t result = 0;
     int left, end;
     #pragma GCC unroll 2
     for (int v = 0; v < vectors; v++) {
@@ -506,19 +510,20 @@ PRIME_512_INLINE uint32_t prime_v_lucas_2(const uint64_t *numbers, const uint64_
         }
         if (left <= 1) break;
     }
-    #pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) result |= (uint32_t)passed[v] << 8 * v;
-    return result;
+    return prime_v_gathered(passed, vectors);
 }
 
 /* --- a chunk --------------------------------------------------------------------------------------------------------------------------------- */
 
-static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_32_by_4(const uint64_t *numbers) { return prime_v_strong_1(numbers, 4, 3); }
-static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_32_by_1(const uint64_t *numbers) { return prime_v_strong_1(numbers, 1, 3); }
-static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_48_by_4(const uint64_t *numbers) { return prime_v_strong_1(numbers, 4, 1); }
-static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_48_by_1(const uint64_t *numbers) { return prime_v_strong_1(numbers, 1, 1); }
-static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_64_by_4(const uint64_t *numbers) { return prime_v_strong_2(numbers, 4); }
-static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_64_by_1(const uint64_t *numbers) { return prime_v_strong_2(numbers, 1); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_shallow_32_by_4(const uint64_t *numbers) { return prime_v_strong_1(numbers, 4, 3, 0); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_32_by_4(const uint64_t *numbers) { return prime_v_strong_1(numbers, 4, 3, 1); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_32_by_1(const uint64_t *numbers) { return prime_v_strong_1(numbers, 1, 3, 1); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_shallow_48_by_4(const uint64_t *numbers) { return prime_v_strong_1(numbers, 4, 1, 0); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_48_by_4(const uint64_t *numbers) { return prime_v_strong_1(numbers, 4, 1, 1); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_48_by_1(const uint64_t *numbers) { return prime_v_strong_1(numbers, 1, 1, 1); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_shallow_64_by_4(const uint64_t *numbers) { return prime_v_strong_2(numbers, 4, 0); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_64_by_4(const uint64_t *numbers) { return prime_v_strong_2(numbers, 4, 1); }
+static PRIME_OUTLINE PRIME_512 uint32_t prime_strong_64_by_1(const uint64_t *numbers) { return prime_v_strong_2(numbers, 1, 1); }
 static PRIME_OUTLINE PRIME_512 uint32_t prime_lucas_48_by_2(const uint64_t *numbers, const uint64_t *p) { return prime_v_lucas_1(numbers, p, 2); }
 static PRIME_OUTLINE PRIME_512 uint32_t prime_lucas_48_by_1(const uint64_t *numbers, const uint64_t *p) { return prime_v_lucas_1(numbers, p, 1); }
 static PRIME_OUTLINE PRIME_512 uint32_t prime_lucas_64_by_2(const uint64_t *numbers, const uint64_t *p) { return prime_v_lucas_2(numbers, p, 2); }
@@ -550,23 +555,80 @@ static inline void prime_finish_few(prime_list *list, uint8_t *primes, int few)
 typedef uint32_t (*prime_strong_fn)(const uint64_t *numbers);
 typedef uint32_t (*prime_lucas_fn)(const uint64_t *numbers, const uint64_t *parameters);
 
-/* Keeps, at the beginning of the list, what passes. */
-static void prime_keep_strong(prime_list *list, prime_strong_fn by_4, prime_strong_fn by_1)
+/* The same test of four vectors without a deep look, of four, and of one. */
+typedef struct {
+    prime_strong_fn shallow_by_4, by_4, by_1;
+} prime_strong_fns;
+
+/* Brings what is 1 modulo 8 to the end, but for a few numbers, and fills up. Returns how many at the beginning, whole groups, need no deep look. */
+static PRIME_512 int prime_v_part(prime_list *list, prime_list *room)
 {
-    int kept = 0;
-    if (list->count == 0) return;
+    enum { FEW = 64 };
+    const int count = list->count;
+    int shallow = 0;
+    if (count >= FEW) {
+        list->count = room->count = 0;
+        for (int at = 0; at < count; at += 8) {
+            const prime_v n = _mm512_loadu_si512(list->numbers + at);
+            const __m256i places = _mm256_loadu_si256((const __m256i *)(list->places + at));
+            const int more = count - at;
+            const __mmask8 valid = more >= 8 ? 0xFF : (__mmask8)((1 << more) - 1), deep = _mm512_mask_testn_epi64_mask(valid, n, prime_v_all(6));
+            prime_v_append(room, deep, n, places);
+            prime_v_append(list, valid & (__mmask8)~deep, n, places);
+        }
+        shallow = list->count & ~31;
+        __builtin_memcpy(list->numbers + list->count, room->numbers, (size_t)room->count * sizeof *list->numbers);
+        __builtin_memcpy(list->places + list->count, room->places, (size_t)room->count * sizeof *list->places);
+        list->count = count;
+    }
     prime_pad(list);
+    return shallow;
+}
+
+/* Of the numbers at `at`, `step` of them, those that pass. */
+static inline uint32_t prime_passing(const prime_list *list, int at, int step, int shallow, const prime_strong_fns *strong)
+{
+    const prime_strong_fn test = at < shallow ? strong->shallow_by_4 : step == 32 ? strong->by_4 : strong->by_1;
+    return prime_counting(list, at, test(list->numbers + at));
+}
+
+/* Keeps, at the beginning of the list, what passes. */
+static void prime_keep_strong(prime_list *list, prime_list *room, const prime_strong_fns *strong)
+{
+    const int shallow = prime_v_part(list, room);
+    int kept = 0;
     for (int at = 0, step; at < list->count; at += step) {
-        uint32_t passed;
         step = prime_step(list, at, 32);
-        passed = prime_counting(list, at, step == 32 ? by_4(list->numbers + at) : by_1(list->numbers + at));
-        for (; passed; passed &= passed - 1, kept++) {
+        for (uint32_t passed = prime_passing(list, at, step, shallow, strong); passed; passed &= passed - 1, kept++) {
             const int which = at + __builtin_ctz(passed);
             list->numbers[kept] = list->numbers[which];
             list->places[kept] = list->places[which];
         }
     }
     list->count = kept;
+}
+
+/* Of eight numbers, a bit for each that may be in the list of pseudoprimes. */
+static inline PRIME_512 uint32_t prime_v_known(const uint64_t *numbers)
+{
+    const __m256i n = _mm512_cvtepi64_epi32(_mm512_loadu_si512(numbers));
+    const __m256i bit = _mm256_srli_epi32(_mm256_mullo_epi32(n, _mm256_set1_epi32((int)PRIME_HASH)), 16);
+    const __m256i words = _mm256_i32gather_epi32((const int *)prime_pseudo_known, _mm256_srli_epi32(bit, 5), 4);
+    return _mm256_test_epi32_mask(_mm256_srlv_epi32(words, _mm256_and_si256(bit, _mm256_set1_epi32(31))), _mm256_set1_epi32(1));
+}
+
+static PRIME_512 void prime_answer_below_32(prime_list *list, prime_list *room, uint8_t *primes, const prime_strong_fns *strong)
+{
+    const int shallow = prime_v_part(list, room);
+    for (int at = 0, step; at < list->count; at += step) {
+        uint32_t passed, known = 0;
+        step = prime_step(list, at, 32);
+        passed = prime_passing(list, at, step, shallow, strong);
+        for (int i = 0; i < step; i += 8) known |= prime_v_known(list->numbers + at + i) << i;
+        for (known &= passed; known; known &= known - 1)
+            if (prime_is_pseudoprime((uint32_t)list->numbers[at + __builtin_ctz(known)])) passed &= ~(known & -known);
+        for (; passed; passed &= passed - 1) primes[list->places[at + __builtin_ctz(passed)]] = 1;
+    }
 }
 
 static void prime_answer_lucas(prime_list *list, uint8_t *primes, prime_lucas_fn by_2, prime_lucas_fn by_1)
@@ -588,19 +650,21 @@ static void prime_answer_lucas(prime_list *list, uint8_t *primes, prime_lucas_fn
 
 static PRIME_OUTLINE void prime_chunk_avx512(const uint64_t *numbers, uint8_t *primes, int count)
 {
-    prime_list list, below_32, below_48;
+    static const prime_strong_fns strong_32 = {prime_shallow_32_by_4, prime_strong_32_by_4, prime_strong_32_by_1};
+    static const prime_strong_fns strong_48 = {prime_shallow_48_by_4, prime_strong_48_by_4, prime_strong_48_by_1};
+    static const prime_strong_fns strong_64 = {prime_shallow_64_by_4, prime_strong_64_by_4, prime_strong_64_by_1};
+    prime_list list, below_32, below_48, room;
     prime_v_sieve(numbers, primes, count, &list);
     if (list.count == 0) return;
     prime_v_sift(&list, &below_32, &below_48);
     prime_finish_few(&below_32, primes, 1);
     prime_finish_few(&below_48, primes, 2);
     prime_finish_few(&list, primes, 3);
-    prime_keep_strong(&below_32, prime_strong_32_by_4, prime_strong_32_by_1);
-    for (int at = 0; at < below_32.count; at++) primes[below_32.places[at]] = !prime_is_pseudoprime((uint32_t)below_32.numbers[at]);
-    prime_keep_strong(&below_48, prime_strong_48_by_4, prime_strong_48_by_1);
+    prime_answer_below_32(&below_32, &room, primes, &strong_32);
+    prime_keep_strong(&below_48, &room, &strong_48);
     prime_finish_few(&below_48, primes, 1);
     prime_answer_lucas(&below_48, primes, prime_lucas_48_by_2, prime_lucas_48_by_1);
-    prime_keep_strong(&list, prime_strong_64_by_4, prime_strong_64_by_1);
+    prime_keep_strong(&list, &room, &strong_64);
     prime_finish_few(&list, primes, 2);
     prime_answer_lucas(&list, primes, prime_lucas_64_by_2, prime_lucas_64_by_1);
 }

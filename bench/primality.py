@@ -145,6 +145,8 @@ class Kind:
     count: int = 20_000
 
 
+MANY_NUMBERS = 200_000  # of few at a time the figure is that of a processor which has just run something else
+
 KINDS = {
     "single": [
         Kind("even", of(lambda numbers: numbers.getrandbits(62) << 1), SINGLE),
@@ -156,14 +158,14 @@ KINDS = {
         Kind("any, up to 64 bits", of(lambda numbers: numbers.getrandbits(64)), SINGLE),
     ],
     "batch": [
-        Kind("primes of 32 bits", of(prime(32)), MANY),
-        Kind("primes of 48 bits", of(prime(48)), MANY),
-        Kind("primes of 60 bits", of(prime(60)), MANY),
-        Kind("primes of 64 bits", of(prime(64)), MANY),
-        Kind("odd, up to 32 bits", of(odd(32)), SHORT),
-        Kind("odd, up to 64 bits", of(odd(64)), MANY),
-        Kind("any, up to 64 bits", of(lambda numbers: numbers.getrandbits(64)), MANY),
-        Kind("odd, from 10^18 on", counted(10**18 + 1, 2), MANY),
+        Kind("primes of 32 bits", of(prime(32)), MANY, MANY_NUMBERS),
+        Kind("primes of 48 bits", of(prime(48)), MANY, MANY_NUMBERS),
+        Kind("primes of 60 bits", of(prime(60)), MANY, MANY_NUMBERS),
+        Kind("primes of 64 bits", of(prime(64)), MANY, MANY_NUMBERS),
+        Kind("odd, up to 32 bits", of(odd(32)), SHORT, MANY_NUMBERS),
+        Kind("odd, up to 64 bits", of(odd(64)), MANY, MANY_NUMBERS),
+        Kind("any, up to 64 bits", of(lambda numbers: numbers.getrandbits(64)), MANY, MANY_NUMBERS),
+        Kind("odd, from 10^18 on", counted(10**18 + 1, 2), MANY, MANY_NUMBERS),
     ],
     "big": [
         *(Kind(f"primes of {bits} bits", of(prime(bits)), BIG, count) for bits, count in ((65, 20_000), (128, 5_000), (256, 1_000), (512, 200))),

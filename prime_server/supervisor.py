@@ -58,8 +58,9 @@ def private_directory() -> Iterator[Path]:
                 shutil.rmtree(left.parent, ignore_errors=True)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))  # mode 0700
     try:
-        with open(directory / LOCK, "wb") as lock:
+        with open(directory / "locking", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            os.rename(lock.name, directory / LOCK)  # it never lies there unlocked: others may be looking for what is left behind
             yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,8 +1,8 @@
 """A part of the original's kind as a process:
 
-    plain.py worker UPSTREAM DOWNSTREAM LOOPBACK INTERRUPT
-    plain.py proxy UPSTREAM DOWNSTREAM
-    plain.py server PROXY LOOPBACK INTERRUPT
+plain.py worker UPSTREAM DOWNSTREAM LOOPBACK INTERRUPT
+plain.py proxy UPSTREAM DOWNSTREAM
+plain.py server PROXY LOOPBACK INTERRUPT
 """
 
 import os

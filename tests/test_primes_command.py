@@ -5,7 +5,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import pytest
 from conftest import PATIENCE
 
 from prime_server import __version__, is_prime
+from prime_server.commands import cli
+from prime_server.commands.primes import command
 
 COMMAND = [sys.executable, "-W", "error", "-m", "prime_server.primes"]
 
@@ -21,6 +23,26 @@ def run(*arguments: str, stdin: bytes = b"") -> tuple[int, list[str], str]:
     """The exit status, the lines on stdout, and stderr."""
     ran = subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, timeout=PATIENCE, check=False)
     return ran.returncode, ran.stdout.decode().splitlines(), ran.stderr.decode()
+
+
+Call = Callable[..., tuple[int, list[str], str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path) -> Call:
+    """`run` within this process: for mistakes, of which there are many kinds, and each start of a process takes a while."""
+
+    def called(*arguments: str, stdin: bytes = b"") -> tuple[int, list[str], str]:
+        (tmp_path / "stdin").write_bytes(stdin)
+        with (tmp_path / "stdin").open() as stream:
+            monkeypatch.setattr(sys, "stdin", stream)
+            with pytest.raises(SystemExit) as ended:
+                cli.run(command, arguments)
+        captured = capsysbinary.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, captured.out.decode().splitlines(), captured.err.decode()
+
+    return called
 
 
 @contextmanager
@@ -70,32 +92,34 @@ def test_help_and_version() -> None:
 
 
 @pytest.mark.parametrize("bad", ["abc", "7.5", "", "7 8", "1_000", "0x7", "1e9", "٣", "--prime", "-", "+", "--7"])
-def test_an_argument_that_is_no_number(bad: str) -> None:
-    status, lines, errors = run("7", bad)
+def test_an_argument_that_is_no_number(bad: str, call: Call) -> None:
+    status, lines, errors = call("7", bad)
     assert (status, lines) == (2, [])
     assert f"{bad!r} is no number; it should be a whole one in decimal digits" in errors
     assert len(errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["7", "--stdin"]])
-def test_numbers_or_a_stream(arguments: list[str]) -> None:
-    status, lines, errors = run(*arguments)
+def test_numbers_or_a_stream(arguments: list[str], call: Call) -> None:
+    status, lines, errors = call(*arguments)
     assert (status, lines) == (2, [])
     assert "--stdin" in errors
 
 
-def test_a_stream() -> None:
+def test_a_stream(call: Call) -> None:
     numbers = [*range(-20, 20_000), *range(2**64 - 500, 2**64 + 500)]
-    for text in ("\n".join(map(str, numbers)), "".join(f" {n}\t\r\n" for n in numbers), "".join(f"\n\n{n}\n" for n in numbers)):
-        assert run("--stdin", stdin=text.encode()) == (0, [expected(n) for n in numbers], "")
-    assert run("--stdin") == (0, [], "")
+    right = [expected(n) for n in numbers]
+    assert run("--stdin", stdin="\n".join(map(str, numbers)).encode()) == (0, right, "")
+    for text in ("".join(f" {n}\t\r\n" for n in numbers), "".join(f"\n\n{n}\n" for n in numbers)):
+        assert call("--stdin", stdin=text.encode()) == (0, right, "")
+    assert call("--stdin") == (0, [], "")
 
 
 @pytest.mark.parametrize("bad", [b"12x", b"7 8", b"\xff", b"1_0", b"--", b"9" * 60 + b".", b"\0"])
-def test_a_line_that_is_no_number(bad: bytes) -> None:
+def test_a_line_that_is_no_number(bad: bytes, call: Call) -> None:
     before = list(range(30_000))
     lines = "\n".join(map(str, before)).encode()
-    status, answers, errors = run("--stdin", stdin=lines + b"\n\n" + bad + b"\n7\n")
+    status, answers, errors = call("--stdin", stdin=lines + b"\n\n" + bad + b"\n7\n")
     assert status == 2
     assert answers == [expected(n) for n in before]
     assert "line 30002: " in errors
@@ -103,8 +127,27 @@ def test_a_line_that_is_no_number(bad: bytes) -> None:
     assert len(errors.splitlines()) == 1
 
 
-def test_a_line_without_an_end() -> None:
-    status, answers, errors = run("--stdin", stdin=b"7\n" + b"1" * 3_000_000)
+def test_mistakes_end_a_process() -> None:
+    for arguments, stdin, answers, told in (
+        (("7", "x"), b"", [], "'x' is no number"),
+        (("--stdin",), b"7\n\nx\n", ["7 is prime"], "line 3: 'x' is no"),
+    ):
+        status, lines, errors = run(*arguments, stdin=stdin)
+        assert (status, lines) == (2, answers)
+        assert told in errors
+        assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("arguments", "closed"), [(["7"], "stdout"), (["--stdin"], "stdout"), (["--stdin"], "stdin")])
+def test_a_closed_stream_is_told(arguments: list[str], closed: str) -> None:
+    shell = ["sh", "-c", f'exec "$@" {">&-" if closed == "stdout" else "<&-"}', "sh", *COMMAND, *arguments]
+    ran = subprocess.run(shell, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert ran.stderr.decode().splitlines() == [f"python -m prime_server.primes: {closed} is closed"]
+
+
+def test_a_line_without_an_end(call: Call) -> None:
+    status, answers, errors = call("--stdin", stdin=b"7\n" + b"1" * 3_000_000)
     assert (status, answers) == (2, ["7 is prime"])
     assert "line 2 has more than 1048576 bytes" in errors
 

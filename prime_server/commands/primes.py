@@ -141,6 +141,8 @@ def command(numbers: tuple[str, ...], stream: bool) -> None:
     """
     if stream and numbers:
         raise click.UsageError("give numbers or --stdin, not both")
+    if sys.stdout is None:
+        raise click.ClickException("stdout is closed")
     if stream:
         if sys.stdin is None:
             raise click.ClickException("stdin is closed")

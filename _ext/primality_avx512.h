@@ -659,7 +659,7 @@ static PRIME_OUTLINE void prime_chunk_avx512(const uint64_t *numbers, uint8_t *p
     prime_v_sift(&list, &below_32, &below_48);
     prime_finish_few(&below_32, primes, 1);
     prime_finish_few(&below_48, primes, 2);
-    prime_finish_few(&list, primes, 3);
+    prime_finish_few(&list, primes, list.count <= 6 && 2 * list.count > count ? 6 : 3); /* where most are left, they'd need both vectors' tests */
     prime_answer_below_32(&below_32, &room, primes, &strong_32);
     prime_keep_strong(&below_48, &room, &strong_48);
     prime_finish_few(&below_48, primes, 1);

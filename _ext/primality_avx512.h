@@ -175,8 +175,8 @@ PRIME_512_INLINE prime_v prime_v_rest_1(prime_v dividend, prime_v n)
     return _mm512_min_epu64(rest, prime_v_sub(rest, n));
 }
 
-/* The strong test to base 2 for `vectors` of odd numbers; if not `deep`, of such as aren't 1 modulo 8. Of the exponent, `window` bits go together: below
- * 2^32 up to 3, below 2^48 one. Passed: a bit. */
+/* The strong test to base 2 for `vectors` of odd numbers; if not `deep`, of such as aren't 1 modulo 8. Of the exponent, `window` bits go together:
+ * below 2^32 up to 3, below 2^48 one. Passed: a bit. */
 PRIME_512_INLINE uint32_t prime_v_strong_1(const uint64_t *numbers, const int vectors, const int window, const int deep)
 {
     prime_v n[4], inverse[4], exponent[4], lowest[4], one[4], x[4], all = prime_v_zero(), lows = prime_v_zero();
@@ -659,7 +659,8 @@ static PRIME_OUTLINE void prime_chunk_avx512(const uint64_t *numbers, uint8_t *p
     prime_v_sift(&list, &below_32, &below_48);
     prime_finish_few(&below_32, primes, 1);
     prime_finish_few(&below_48, primes, 2);
-    prime_finish_few(&list, primes, list.count <= 6 && 2 * list.count > count ? 6 : 3); /* where most are left, they'd need both vectors' tests */
+    /* Where most are left they are chosen as primes, and would take both tests. */
+    prime_finish_few(&list, primes, list.count <= 6 && 2 * list.count > count ? 6 : 3);
     prime_answer_below_32(&below_32, &room, primes, &strong_32);
     prime_keep_strong(&below_48, &room, &strong_48);
     prime_finish_few(&below_48, primes, 1);

@@ -44,6 +44,7 @@ cdef class Policy:
     cdef int origin_of(self, const char* head, size_t size) noexcept nogil:
         cdef const char* end = head + size
         cdef const char* at
+        cdef const char* line_end
         cdef int index
         if self.count == 0:
             return 0
@@ -51,7 +52,10 @@ cdef class Policy:
         if at == NULL:
             return 0
         at += 7
-        end = <const char*>memchr(at, c"\n", end - at) - 1  # in front of the CR
+        line_end = <const char*>memchr(at, c"\n", end - at)
+        if find_field(line_end + 1, end, "origin", 6) != NULL:
+            return 0  # two are none of those that are allowed: read as one they are a list
+        end = line_end - 1  # in front of the CR
         while at < end and (at[0] == c" " or at[0] == c"\t"):
             at += 1
         while at < end and ((end - 1)[0] == c" " or (end - 1)[0] == c"\t"):

@@ -91,6 +91,12 @@ def test_every_answer_says_who_may_read_it(named: tuple[str, int], any_origin: t
         assert (answer.status, shares(answer)) == (status, {"origin": "*"})
 
 
+def test_two_origins_are_told_nothing(named: tuple[str, int]) -> None:
+    for fields in ((APP, OTHER), (APP, APP), (OTHER, "null")):
+        answers, _ = ask(named, request("GET / HTTP/1.1", *(f"Origin: {origin}" for origin in fields)))
+        assert [(answer.status, shares(answer)) for answer in answers] == [(200, {"vary": "Origin"})]
+
+
 def test_any_origin_may_ask(any_origin: tuple[str, int]) -> None:
     [answer], _ = ask(any_origin, preflight("https://some.example"))
     assert answer.status == 204

@@ -77,21 +77,27 @@ cdef const char* find_authority(const char* start, const char* end) noexcept nog
     return NULL
 
 
+cdef const char* behind_authority(const char* start, const char* end) noexcept nogil:
+    cdef const char* at = start if start < end and start[0] == c"/" else find_authority(start, end)
+    if at == NULL:
+        return NULL
+    while at < end and at[0] != c"/" and at[0] != c"?":
+        at += 1
+    return at
+
+
 cdef int split_target(const char* start, const char* end, PayloadView* into) noexcept nogil:
     """Finds path and query; -1 where the target has no path that they could be part of."""
+    cdef const char* path = behind_authority(start, end)
     cdef const char* mark
     cdef const char* slash
     if start == end:
         return -1
-    if start[0] != c"/":
-        mark = find_authority(start, end)
-        if mark == NULL:
-            into.path = between(start, end)  # `*`, or an authority
-            into.query = between(end, end)
-            return 0 if into.decoded == NULL else -1
-        start = mark
-        while start < end and start[0] != c"/" and start[0] != c"?":
-            start += 1
+    if path == NULL:
+        into.path = between(start, end)  # `*`, or an authority
+        into.query = between(end, end)
+        return 0 if into.decoded == NULL else -1
+    start = path
     mark = <const char*>memchr(start, c"?", end - start) if start < end else NULL
     slash = end if mark == NULL else mark
     into.path = between(start, slash)
@@ -421,6 +427,22 @@ cdef class Request:
         if not self._read:
             self.read()
         return PyBytes_FromStringAndSize(self._view.target.data, self._view.target.size)
+
+    @property
+    def host(self):
+        cdef const char* start
+        cdef const char* end
+        if not self._read:
+            self.read()
+        start = self._view.target.data
+        end = start + self._view.target.size
+        if start[0] != c"/" and find_authority(start, end) != NULL:
+            start = find_authority(start, end)
+            end = behind_authority(self._view.target.data, end)
+            return PyUnicode_DecodeLatin1(start, end - start, NULL)
+        if self.method == "CONNECT":
+            return PyUnicode_DecodeLatin1(start, end - start, NULL)
+        return self.headers.get("Host", "")
 
     @property
     def path(self):

@@ -74,6 +74,7 @@ from prime_server._ext.netstring cimport netstring_feed
 from prime_server._ext.output cimport append, append_message, sent, splice, tighten
 from prime_server._ext.policy cimport Policy
 from prime_server._ext.report cimport report_malformed
+from prime_server._ext.request cimport behind_authority
 
 import secrets
 import types
@@ -374,7 +375,12 @@ cdef class Sessions(Admission):
         self.complete(pending, now)
 
     cdef bint is_health_check(self, const char* target, size_t size) noexcept nogil:
-        """Whether the path is the health check's, whatever the query."""
+        """Whether the path is the health check's, whatever the query and whatever host an absolute form names."""
+        cdef const char* path = behind_authority(target, target + size)
+        if path == NULL:
+            return False
+        size -= path - target
+        target = path
         if size < self.health_size or memcmp(target, self.health_path, self.health_size) != 0:
             return False
         return size == self.health_size or target[self.health_size] == c"?"

@@ -196,9 +196,10 @@ def test_values_are_trimmed(address: tuple[str, int]) -> None:
 
 
 def test_the_health_check_is_a_path(address: tuple[str, int]) -> None:
-    for target, body in (("/health", b"OK\n"), ("/health?probe=1", b"OK\n"), ("/healthy", None), ("/health/", None), ("/?/health", None)):
-        [answer], _ = ask(address, request(f"GET {target} HTTP/1.1"))
-        assert (answer.body == b"OK\n") == (body is not None)
+    for target in ("/health", "/health?probe=1", "http://x/health", "HTTP://[::1]:80/health?probe=1"):
+        assert ask(address, request(f"GET {target} HTTP/1.1"))[0][0].body == b"OK\n"
+    for target in ("/healthy", "/health/", "/?/health", "http://health", "http://x//health", "http://x/?/health", "http://x"):
+        assert ask(address, request(f"GET {target} HTTP/1.1"))[0][0].body != b"OK\n"
 
 
 # --- what work functions answer --------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,25 @@ def payload(target: bytes, method: bytes = b"GET", tail: bytes = b" HTTP/1.1\r\n
 
 
 @pytest.mark.parametrize(
+    ("method", "target", "host"),
+    [
+        (b"GET", b"/x", "a"),
+        (b"GET", b"//b/x", "a"),
+        (b"GET", b"/x?y=http://b/", "a"),
+        (b"OPTIONS", b"*", "a"),
+        # the Host field doesn't count beside an absolute form
+        (b"GET", b"http://b/x", "b"),
+        (b"GET", b"HTTPS://[::1]:80?x", "[::1]:80"),
+        (b"GET", b"http://b:", "b:"),
+        (b"CONNECT", b"b:443", "b:443"),
+    ],
+)
+def test_hosts(method: bytes, target: bytes, host: str) -> None:
+    assert Request.from_payload(Frame(payload(target, method))).host == host
+    assert Request.from_payload(payload(target, method, b" HTTP/1.0\r\n\r\n")).host == ("" if host == "a" else host)
+
+
+@pytest.mark.parametrize(
     ("target", "path", "query"),
     [
         (b"/", "/", {}),

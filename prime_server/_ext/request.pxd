@@ -20,6 +20,8 @@ cdef struct PayloadView:
 # 0, or -1: malformed, or without memory; there is nothing to end then.
 cdef int read_payload(const char* data, size_t size, PayloadView* into) noexcept nogil
 cdef void end_payload(PayloadView* view) noexcept nogil
+# Where path and query of a target begin (there may be none); NULL for one in authority or asterisk form.
+cdef const char* behind_authority(const char* start, const char* end) noexcept nogil
 # Whether percent-encoded text (`plain`: decoded already) stands for `name`.
 cdef bint is_named(const char* at, const char* end, const char* name, size_t size, bint plain) noexcept nogil
 # The first value of a query parameter, percent-decoded, into `room` bytes: 1 with its size, 0: there is no such parameter,

@@ -53,6 +53,10 @@ class Request:
     def target(self) -> bytes:
         """The raw request target, as the client sent it."""
     @property
+    def host(self) -> str:
+        """Whom it is for, `"app.example:8080"`: of a target in absolute form the host there, whatever the Host field says (RFC 9112 section 3.2.2);
+        of CONNECT the target; else the Host field, `""` where HTTP/1.0 has none."""
+    @property
     def path(self) -> str:
         """The target's path, percent-decoded once: as UTF-8 where that is valid, with surrogate escapes (PEP 383) for other bytes."""
     @property

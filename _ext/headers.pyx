@@ -44,6 +44,8 @@ cdef int classify(const char* name, size_t size) noexcept nogil:
         if same(name, b"host", 4):
             return HAS_HOST
         return REFUSE_FRAMING if same(name, b"date", 4) else 0
+    if size == 7:  # RFC 9110 section 7.8: it needs a Connection field beside it, and a server that may be upgraded
+        return REFUSE_FRAMING if same(name, b"upgrade", 7) else 0
     if size == 10:
         return REFUSE_FRAMING if same(name, b"connection", 10) or same(name, b"keep-alive", 10) else 0
     if size == 12:
@@ -114,6 +116,21 @@ cdef bytes field_line(object name, object value, int refuse, int* seen):
     line = PyBytes_FromStringAndSize(NULL, name_size + value_size + 4)
     put(put(put(put(PyBytes_AS_STRING(line), name_data, name_size), b": ", 2), value_data, value_size), b"\r\n", 2)
     return line
+
+
+cdef bint may_be_sent(const char* at, const char* end) noexcept nogil:
+    cdef const char* colon
+    while at < end:
+        colon = skip_token(at, end)
+        if colon == at or colon == end or colon[0] != c":":
+            return False
+        if classify(at, colon - at) & (REFUSE_FRAMING | HAS_CONTENT_LENGTH | HAS_TRANSFER_ENCODING):
+            return False
+        at = skip_text(colon + 1, end)
+        if end - at < 2 or at[0] != c"\r" or at[1] != c"\n":
+            return False
+        at += 2
+    return True
 
 
 cdef bytes field_lines(object headers, int refuse, int* seen):

@@ -16,7 +16,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memchr, memcpy, strlen
 from libc.time cimport time, time_t
 
-from prime_server._ext.headers cimport HAS_CONTENT_TYPE, REFUSE_FRAMING, field_line, field_lines, headers_over, is_field_value
+from prime_server._ext.headers cimport HAS_CONTENT_TYPE, REFUSE_FRAMING, field_line, field_lines, headers_over, is_field_value, may_be_sent
 from prime_server._ext.info cimport (
     BITS_CLOSE,
     BITS_KEEP_ALIVE,
@@ -199,6 +199,8 @@ cdef int write_plain_extra(
     cdef Slice content = slice_of(body, body_size)
     cdef Slice fields = slice_of(b"", 0) if extra == NULL else slice_of(extra, strlen(extra))
     if not 200 <= status <= 599 or (content_type != NULL and not is_field_value(content_type, strlen(content_type))):
+        return -1
+    if not may_be_sent(fields.data, fields.data + fields.size):
         return -1
     if is_netstring(info):
         return put_netstring(to, content, True)

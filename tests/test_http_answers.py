@@ -213,7 +213,7 @@ def test_no_line_of_a_clients_gets_out(address: tuple[str, int], place: str, val
     assert "evil" not in answer.fields
 
 
-@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection", "Keep-Alive", "Date"])
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection", "Keep-Alive", "Date", "Upgrade"])
 def test_fields_that_are_the_servers_to_set(address: tuple[str, int], name: str) -> None:
     [answer], _ = ask(address, request(f"GET /answer?{name}=1 HTTP/1.1"))
     assert answer.status == 500

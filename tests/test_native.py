@@ -127,6 +127,25 @@ def test_a_native_response_has_type_and_fields(around: StandIn) -> None:
         assert b"\r\nAllow: GET\r\n" in result.frames[0]
 
 
+FIELDS_TO_REFUSE = [
+    b"A: b", b"A: b\n", b"A: b\r", b"A: b\r\n\r\n", b"A: b\r\nc", b"A : b\r\n", b": b\r\n", b"A\r\n", b" A: b\r\n", b"A: \x01\r\n", b"A: b\r\n c\r\n",
+    b"Content-Length: 4\r\n", b"A: b\r\ntransfer-encoding: chunked\r\n", b"Connection: close\r\n", b"Date: x\r\n", b"Upgrade: x\r\n",
+]  # fmt: skip
+
+
+def test_native_fields_are_checked(around: StandIn) -> None:
+    seen: list[int] = []
+
+    def work(job: Any) -> int:
+        seen.extend(respond(job, fields=fields) for fields in FIELDS_TO_REFUSE)
+        return respond(job, fields=b"A:b\r\nC: \xe9 d\r\n")
+
+    with around.worker(native(work)):
+        around.job(1)
+        assert b"\r\nA:b\r\nC: \xe9 d\r\n" in around.result().frames[0]
+    assert seen == [-1] * len(FIELDS_TO_REFUSE)
+
+
 def test_native_results_come_in_order_and_are_reported(around: StandIn) -> None:
     with around.worker(native(respond)):
         around.hello()

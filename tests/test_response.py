@@ -171,7 +171,7 @@ def test_in_parts() -> None:
         *(({"headers": [("A", "b" + control + "c")]}, ValueError, "control") for control in "\r\n\0\x7f\x1b"),
         *(
             ({"headers": {name: "1"}}, ValueError, f"{name}.*server sets it")
-            for name in ("Content-Length", "transfer-encoding", "CONNECTION", "Keep-Alive", "Date")
+            for name in ("Content-Length", "transfer-encoding", "CONNECTION", "Keep-Alive", "Date", "upgrade")
         ),
     ],
 )

@@ -9,7 +9,7 @@ cdef enum:
     HAS_HOST = 0x04
     HAS_TRANSFER_ENCODING = 0x08
     # What it is to refuse
-    REFUSE_FRAMING = 0x100     # Content-Length, Transfer-Encoding, Connection, Keep-Alive and Date: a server's to set
+    REFUSE_FRAMING = 0x100     # Content-Length, Transfer-Encoding, Connection, Keep-Alive, Upgrade and Date: a server's to set
     REFUSE_LENGTH = 0x200      # Content-Length and Transfer-Encoding: follow from the body
 
 cdef class Headers:
@@ -25,6 +25,8 @@ cdef class Headers:
 cdef Headers headers_over(object owner, const char* lines, size_t size)
 # The lines of a mapping or an iterable of pairs, each with CRLF, checked; `seen` gets HAS_ bits. Raises ValueError or TypeError.
 cdef bytes field_lines(object headers, int refuse, int* seen)
+# Whether these are whole field lines, each with its CRLF, and none of them a server's to set.
+cdef bint may_be_sent(const char* at, const char* end) noexcept nogil
 # One line; HAS_ bits are added to `seen`.
 cdef bytes field_line(object name, object value, int refuse, int* seen)
 # Whether the bytes are fit to stand as a field's value, as a field's name.

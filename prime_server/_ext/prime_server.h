@@ -30,7 +30,7 @@ struct prime_job {
     const int *interrupted;    /* not 0: nobody waits for the answer any more. Read it with __atomic_load_n */
     int64_t deadline;          /* monotonic microseconds, 0: none */
     /* Both copy what they are given, and may be called from the function's own thread alone. 0, or -1: without memory, called twice, or not
-     * possible (no such status, a control byte among the fields, no such stage). `content_type` and `fields` may be NULL; `fields` are
+     * possible (no such status, malformed fields or such as are the server's to set, no such stage). `content_type` and `fields` may be NULL; `fields` are
      * further header lines, each with its CRLF. Under netstring the body alone is sent. `stage` NULL: the only one there is. */
     int (*respond)(prime_job *job, int status, const char *content_type, const char *fields, const char *body, size_t body_size);
     int (*forward)(prime_job *job, const char *stage, const char *data, size_t data_size);

@@ -21,7 +21,8 @@ class Response:
     For clients that need the whole in one (netstring, a C++ server) the parts are joined, up to 64 MiB.
 
     Raises `ValueError` for a status outside 100 to 999 (an answer has 200 to 599), a header name that is no token, a value with control
-    characters, and for Content-Length, Transfer-Encoding, Connection, Keep-Alive and Date, which the server sets; `TypeError` for other types.
+    characters, and for Content-Length, Transfer-Encoding, Connection, Keep-Alive, Upgrade and Date, which the server sets; `TypeError` for other
+    types.
     A response to HEAD is made like that to GET: the server leaves the body out.
 
     >>> Response(405, "only GET here\\n", headers={"Allow": "GET, HEAD"})

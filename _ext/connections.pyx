@@ -205,6 +205,7 @@ cdef class Connections:
         self.unread += connection.output.size + connection.held - connection.counted
         connection.counted = connection.output.size + connection.held
         if self.unread > self.max_unread_in_all and slowest != NULL and now - slowest.waiting_since >= SLOW_US:
+            self.slowest_closed += not slowest.broken
             slowest.broken = True
             self.touch(slowest)
 

@@ -823,6 +823,7 @@ cdef class Sessions(Admission):
             "connections": self.connections,
             "connections_accepted": self.accepted,
             "connections_evicted": self.evicted,
+            "connections_slowest_closed": self.slowest_closed,
             "timeouts_header": self.timeouts_header,
             "timeouts_body": self.timeouts_body,
             "timeouts_idle": self.timeouts_idle,

@@ -186,6 +186,22 @@ def test_requests_in_flight_of_a_connection() -> None:
         assert [answer.body for answer in client.ask(b"", 10)[0]] == [b"/%d" % number for number in range(10)]
 
 
+def test_over_what_all_leave_unread_the_slowest_is_closed() -> None:
+    size = 1_000_000
+    with serving(lambda job: Response(200, bytes(size)), max_unread_in_all=size) as (server, address), Client(address) as slow:
+        slow.socket.sendall(GOOD * 20)  # more than the kernel holds
+
+        def others_come() -> bool:
+            ask(address, request("HEAD / HTTP/1.1"), 1, ["HEAD"])
+            return bool(server.stats()["connections_slowest_closed"])
+
+        wait_until(others_come)
+        assert server.stats()["connections_slowest_closed"] == 1
+        assert len(rest_of(slow)) < 20 * size
+        assert ask(address, GOOD)[0][0].status == 200
+        assert server.stats()["timeouts_reader"] == 0
+
+
 def test_an_endless_head_is_answered_431() -> None:
     with serving() as (_, address), Client(address) as client:
         client.socket.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")

@@ -206,7 +206,7 @@ def test_every_row_has_its_test():
     for line in text[: text.index("## Where peers differ")].splitlines():
         if not line.startswith("| ") or re.fullmatch(r"\| \*\*[^|]*\*\*[^|]*(\| *)+", line) or line.endswith("| Test |"):
             continue
-        named = re.findall(r"`(test_\w+\.py)::(\w+)`", line.split("|")[-2])
+        named = re.findall(r"`((?:faults/)?test_\w+\.py)::(\w+)`", line.split("|")[-2])
         assert named, f"no test in {line}"
         for file, function in named:
             assert f"def {function}(" in (CHECKOUT / "tests" / file).read_text(), (file, function)

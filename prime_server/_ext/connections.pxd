@@ -131,7 +131,7 @@ cdef class Connections:
     cdef size_t credits_size
     cdef size_t credits_room
     cdef int64_t streams_looked    # when silent ones were last looked for
-    cdef uint64_t accepted, interrupted, evicted, streams_begun, streams_broken
+    cdef uint64_t accepted, interrupted, evicted, slowest_closed, streams_begun, streams_broken
 
     # A new connection, NULL without memory. The edge sets `descriptor`.
     cdef Connection* open(self, int64_t now) noexcept nogil

@@ -299,8 +299,14 @@ cdef int write_response(Multipart* to, Response response, const Info* info) exce
 
 
 cdef int write_stream_head(Multipart* to, Response response, const Info* info) except -1:
-    cdef int length = LENGTH_NONE if is_old(info) or response.status == 204 or response.status == 304 else LENGTH_CHUNKED
+    cdef int length = LENGTH_CHUNKED
     check_final(response)
+    if response.status == 204 or response.status == 304:
+        length = LENGTH_NONE
+    elif response._length >= 0:
+        length = LENGTH_GIVEN
+    elif is_old(info):
+        length = LENGTH_NONE
     if not info.extended or is_netstring(info):
         raise ValueError("a response in parts needs a server that takes it in parts: join them")
     if info.flags & FLAG_RAW:
@@ -312,7 +318,7 @@ cdef int write_stream_head(Multipart* to, Response response, const Info* info) e
         TYPES[response._default],
         slice_of(PyBytes_AS_STRING(response._fields), PyBytes_GET_SIZE(response._fields)),
         length,
-        slice_of(b"", 0),
+        slice_of(b"", max(response._length, 0)),
         False,
         info,
     ) != 0:
@@ -320,7 +326,7 @@ cdef int write_stream_head(Multipart* to, Response response, const Info* info) e
     return 0
 
 
-cdef int write_stream_part(Multipart* to, object part, const Info* info) except -1:
+cdef int write_stream_part(Multipart* to, Response response, object part, const Info* info) except -1:
     cdef Py_buffer view
     cdef uint64_t rest
     cdef int digits = 1
@@ -336,7 +342,7 @@ cdef int write_stream_part(Multipart* to, object part, const Info* info) except 
             return 0
         if view.len >= LEND_FROM and not view.readonly:
             part = PyBytes_FromStringAndSize(<const char*>view.buf, view.len)  # which may be filled anew while it waits to be read
-        if info.flags & FLAG_RAW or is_old(info):
+        if info.flags & FLAG_RAW or is_old(info) or response._length >= 0:
             return lend(to, part)
         rest = <uint64_t>view.len >> 4
         while rest:
@@ -362,8 +368,8 @@ cdef int write_stream_part(Multipart* to, object part, const Info* info) except 
     return 0
 
 
-cdef int write_stream_end(Multipart* to, const Info* info) noexcept nogil:
-    if info.flags & (FLAG_RAW | FLAG_HEAD) or is_old(info):
+cdef int write_stream_end(Multipart* to, Response response, const Info* info) noexcept:
+    if info.flags & (FLAG_RAW | FLAG_HEAD) or is_old(info) or response._length >= 0:
         return 0
     return put_bytes(to, b"0\r\n\r\n", 5)
 
@@ -406,8 +412,9 @@ cdef class Response:
     def __cinit__(self):
         self._fields = b""
         self._body = b""
+        self._length = -1
 
-    def __init__(self, status=200, body=b"", *, headers=None, content_type=None, reason=None):
+    def __init__(self, status=200, body=b"", *, headers=None, content_type=None, reason=None, length=None):
         cdef Py_buffer view
         cdef Py_ssize_t size
         cdef int seen = 0
@@ -433,6 +440,14 @@ cdef class Response:
             else:
                 raise TypeError(f"a body is a str, bytes-like or an iterable of such parts, not {type(body).__name__}")
         self._body = body
+        if length is not None:
+            if self._parts is None:
+                raise ValueError("a length is given for a body in parts; of any other it is known")
+            if not isinstance(length, int) or isinstance(length, bool):
+                raise TypeError(f"a length is an int, not {type(length).__name__}")
+            if not 0 <= length < 1 << 62:
+                raise ValueError(f"a length is a number of bytes, 0 or more, not {length}")
+            self._length = length
         if headers is not None:
             self._fields = field_lines(headers, REFUSE_FRAMING, &seen)
         if content_type is not None:
@@ -590,9 +605,9 @@ def stream_frames(response, stream, info):
         write_stream_head(&parts, response, &request)
         messages = [frames_of(&parts)]
         for part in stream:
-            write_stream_part(&parts, part, &request)
+            write_stream_part(&parts, response, part, &request)
             messages.append(frames_of(&parts))
-        if write_stream_end(&parts, &request) != 0:
+        if write_stream_end(&parts, response, &request) != 0:
             raise MemoryError()
         messages.append(frames_of(&parts))
         return messages

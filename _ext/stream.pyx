@@ -6,11 +6,15 @@ as it is there, and the end of the iterator is the last one. The reader's pace h
 When nobody listens any more, the iterator is closed where it stands. What it raises midway can't be told its client but by a connection that ends.
 A part that can change is copied, others are lent to libzmq; long ones leave piece by piece, so that what is under way stays within the window.
 
+With a length that was told beforehand the last piece waits for the end of the iterator and leaves with it, so that the client has all exactly when
+the worker is done, and an iterator that gives too much is cut off before its client takes the answer for a whole one.
+
 A server of the original's takes one frame, and a netstring needs its length first: for those the parts are joined, up to a bound.
 """
 
 from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
 
 from prime_server._ext.cthreads cimport atomic_load, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.info cimport FLAG_HEAD, FLAG_NETSTRING
@@ -41,6 +45,8 @@ cdef class Stream:
     cdef Response response
     cdef object iterator
     cdef Course course
+    cdef int64_t given         # bytes, of an answer whose length is known
+    cdef object last           # the piece that completes it
 
     # --- what the iterator gives ----------------------------------------------------------------------------------------------------
 
@@ -69,14 +75,32 @@ cdef class Stream:
                     into.kind = NOBODY_WAITS
                 return 0
         if self.course.sequence == 0:
-            return 0 if self.stopped(into) else self.whole(into, b"")
+            return 0 if self.stopped(into) else self.whole(into, self.rest())
+        rest = self.rest()
         room_for_info(&into.parts)
-        if write_stream_end(&into.parts, &self.job.inner) != 0:
+        write_stream_part(&into.parts, self.response, rest, &self.job.inner)
+        if write_stream_end(&into.parts, self.response, &self.job.inner) != 0:
             raise MemoryError()
         into.kind = STREAMED
         into.sequence = self.course.sequence
         into.source = self.course.source
         return 0
+
+    cdef object rest(self):
+        """What is still to leave now that the iterator has ended."""
+        if self.response._length != self.given and self.response._length >= 0:
+            raise ValueError(f"an answer in parts was to have {self.response._length} bytes and ended after {self.given}")
+        return b"" if self.last is None else self.last
+
+    cdef bint keep(self, object piece) except -1:
+        """Keeps the piece if it is the last one."""
+        self.given += memoryview(piece).nbytes
+        if self.given > self.response._length:
+            raise ValueError(f"an answer in parts was to have {self.response._length} bytes and has more")
+        if self.given == self.response._length:
+            self.last = bytes(piece)  # a copy: it may be filled anew meanwhile
+            return True
+        return False
 
     cdef int whole(self, Outcome* into, object body) except -1:
         self.response.join(body)
@@ -95,6 +119,8 @@ cdef class Stream:
             body += part.encode() if isinstance(part, str) else memoryview(part).cast("B")
             if len(body) > MAX_JOINED:
                 raise ValueError(f"an answer in parts is joined for this client, and is longer than {MAX_JOINED} bytes")
+        self.given = len(body)
+        self.rest()
         return self.whole(into, body)
 
     cdef bint stopped(self, Outcome* into) noexcept:
@@ -172,12 +198,14 @@ cdef class Stream:
     cdef int send_piece(self, object piece) except -2:
         cdef Multipart parts
         cdef int status
+        if self.response._length >= 0 and self.keep(piece):
+            return POSTED
         start(&parts)
         try:
             room_for_info(&parts)
             if self.course.sequence == 0:
                 write_stream_head(&parts, self.response, &self.job.inner)
-            write_stream_part(&parts, piece, &self.job.inner)
+            write_stream_part(&parts, self.response, piece, &self.job.inner)
         except:
             close_all(&parts)
             raise

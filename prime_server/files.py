@@ -2,15 +2,17 @@
 
 A request's path is resolved with all its `..` and symbolic links first; what doesn't lie below the root then is as if it weren't there. The
 resolved path is opened part by part from the root's descriptor without following links, so a link that is put in its way meanwhile leads
-nowhere either. A directory is answered with its index.html.
+nowhere either. A directory is answered with its index.html. A big file leaves in blocks, with the length that it had when it was opened: if it is cut
+short meanwhile, so is the answer, and what is added to it comes with the next one.
 """
 
 import errno
 import mimetypes
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from prime_server._ext.response import Response
 
@@ -20,6 +22,8 @@ __all__ = ["Files"]
 _TYPES = mimetypes.MimeTypes()
 _COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 _REFUSED = {errno.EACCES: 403, errno.EPERM: 403, errno.EMFILE: 503, errno.ENFILE: 503, errno.EIO: 500}
+_BLOCK = 256 * 1024
+_WHOLE_UP_TO = 1024 * 1024
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -38,16 +42,18 @@ class Files:
         if "\0" in request.path:
             return _refuse(400, "a path has no NUL bytes")
         try:
-            name, data = self.read(request.path)
+            name, file = self.open(request.path)
+            size = os.fstat(file.fileno()).st_size
+            body = Blocks(file, size) if size > _WHOLE_UP_TO else _whole(file)
         except OSError as error:
             status = _REFUSED.get(error.errno or 0, 404)
             return _refuse(status, "there is no such file" if status == 404 else "this file cannot be read")
         except ValueError:  # characters that no file name can have
             return _refuse(404, "there is no such file")
-        return Response(200, data, content_type=content_type(name))
+        return Response(200, body, content_type=content_type(name), length=None if isinstance(body, bytes) else size)
 
-    def read(self, path: str) -> tuple[str, bytes]:
-        """The name and content of the file that the decoded `path` of a target stands for. Raises `OSError`, whatever lies outside as not found."""
+    def open(self, path: str) -> tuple[str, BinaryIO]:
+        """The name of the file that the decoded `path` of a target stands for, and itself. Raises `OSError`, whatever lies outside as not found."""
         name = os.path.basename(path)
         real = os.path.realpath(os.path.join(self._root, path.lstrip("/")), strict=True)
         if os.path.isdir(real):
@@ -58,10 +64,10 @@ class Files:
         if os.path.commonpath([self._root, real]) != self._root:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         descriptor = self._open(Path(real).relative_to(self._root).parts)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            return name, file.read()
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return name, os.fdopen(descriptor, "rb", buffering=0)
 
     def _open(self, parts: tuple[str, ...]) -> int:
         directory = os.open(self._root, _FLAGS | os.O_DIRECTORY)
@@ -76,6 +82,32 @@ class Files:
             return os.open(parts[-1], _FLAGS | os.O_NONBLOCK, dir_fd=directory)
         finally:
             os.close(directory)
+
+
+def _whole(file: BinaryIO) -> bytes:
+    with file:
+        return file.read()
+
+
+class Blocks:
+    """What the file had when it was opened. Closed it is by whoever sends it, be all of it read or nothing."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        block = self._file.read(min(self._left, _BLOCK))
+        if not block:
+            raise StopIteration
+        self._left -= len(block)
+        return block
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def content_type(name: str) -> str:

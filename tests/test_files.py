@@ -1,14 +1,17 @@
 """The work function of prime_filed: what it serves, and that no path leaves the root."""
 
+import http.client
 import os
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import PATIENCE, Process, Start
 
 from prime_server._ext.request import Request
 from prime_server._ext.response import Response
-from prime_server.files import Files, content_type
+from prime_server.files import Blocks, Files, content_type
 
 
 @pytest.fixture
@@ -32,6 +35,11 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "root-sibling").mkdir()
     (tmp_path / "root-sibling" / "index.html").write_text("secret")
     return root
+
+
+def peak(process: Process) -> int:
+    """Bytes that it has had in memory at most."""
+    return 1024 * int(Path(f"/proc/{process.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
 
 
 def get(root: Path, target: str, method: str = "GET") -> Response:
@@ -58,7 +66,43 @@ def get(root: Path, target: str, method: str = "GET") -> Response:
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_served(root: Path, method: str, target: str, kind: str, body: bytes) -> None:
     response = get(root, target, method)
-    assert (response.status, response.headers["Content-Type"], bytes(response.body)) == (200, kind, body)
+    assert (response.status, response.headers["Content-Type"], response.body) == (200, kind, body)
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, 1 << 28])
+def test_a_big_file_leaves_in_blocks(start: Start, tmp_path: Path, size: int) -> None:
+    """As a whole it would take its size in memory. What is sparse needs no room on the disk."""
+    with open(tmp_path / "big", "wb") as file:
+        file.write(b"begin")
+        file.seek(size - 3)
+        file.write(b"end")
+    server = start("prime_filed", "tcp://127.0.0.1:0", str(tmp_path))
+    with closing(http.client.HTTPConnection(*server.address(), timeout=PATIENCE)) as client:
+        client.request("GET", "/nothing")
+        assert client.getresponse().read()
+        before = peak(server)
+        for method in ("HEAD", "GET"):
+            client.request(method, "/big")
+            answer = client.getresponse()
+            assert (answer.getheader("Content-Length"), answer.getheader("Transfer-Encoding")) == (str(size), None)
+            begin, end, came = b"", b"", 0
+            while piece := answer.read(1 << 20):
+                begin, end, came = begin or piece[:5], (end + piece)[-3:], came + len(piece)
+            assert (begin, end, came) == ((b"begin", b"end", size) if method == "GET" else (b"", b"", 0))
+        assert peak(server) - before <= 16 << 20
+    assert server.stop() == 0
+
+
+def test_what_becomes_of_a_big_file_meanwhile(root: Path) -> None:
+    """What it had when it was opened is what leaves; less when it is cut short, and that is for the sender to see."""
+    size = 1 << 20
+    for change, left in ((size + 5, size), (size - 5, size - 5), (0, 0)):
+        (root / "file").write_bytes(bytes(size))
+        name, file = Files(root).open("/file")
+        with closing(Blocks(file, size)) as blocks:
+            os.truncate(root / "file", change)
+            assert (name, sum(map(len, blocks))) == ("file", left)
+        assert file.closed
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,11 @@ def test_in_parts() -> None:
     old = head.replace(b"Transfer-Encoding: chunked\r\n", b"")
     assert messages(info(extended=True, version=0)) == [[old], ["\u00e9".encode()], [], [b"0123456789abcdef!"], [big], []]
     assert messages(info(extended=True, flags=RAW)) == [[], ["\u00e9".encode()], [], [b"0123456789abcdef!"], [big], []]
+    known = Response(200, iter(()), content_type="a", length=100_020)
+    head = head.replace(b"Transfer-Encoding: chunked", b"Content-Length: 100020")
+    plain = [["\u00e9".encode()], [], [b"0123456789abcdef!"], [big], []]
+    assert messages(OURS, known) == messages(info(extended=True, version=0), known) == [[head], *plain]
+    assert messages(info(extended=True, flags=HEAD), known) == [[head], [], [], [], [], []]
     for request in (THEIRS, info(extended=True, flags=NETSTRING)):
         with pytest.raises(ValueError, match="join them"):
             messages(request)
@@ -159,6 +164,11 @@ def test_in_parts() -> None:
         ({"reason": "a\r\nb"}, ValueError, "control"),
         ({"reason": "\u20ac"}, ValueError, "8859-1"),
         ({"reason": b"a"}, TypeError, "bytes"),
+        ({"body": b"a", "length": 1}, ValueError, "in parts"),
+        ({"body": iter(()), "length": -1}, ValueError, "0 or more"),
+        ({"body": iter(()), "length": 1 << 62}, ValueError, "0 or more"),
+        ({"body": iter(()), "length": True}, TypeError, "bool"),
+        ({"body": iter(()), "length": 1.0}, TypeError, "float"),
         ({"content_type": "a\r\nX: y"}, ValueError, "control"),
         ({"content_type": "a", "headers": {"content-type": "b"}}, ValueError, "one of them"),
         ({"headers": {"A\r\nB": "c"}}, ValueError, "header name"),

@@ -25,8 +25,8 @@ def pipeline(request: pytest.FixtureRequest, directory: Path) -> Iterable[Pipeli
         yield made
 
 
-def in_parts(job: Job) -> Response:
-    return Response(200, (f"part {number};" for number in range(1000)))
+def in_parts(job: Job, length: int | None = None) -> Response:
+    return Response(200, (f"part {number};" for number in range(1000)), length=length)
 
 
 def asked(address: tuple[str, int], path: str = "/", method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
@@ -40,10 +40,12 @@ def asked(address: tuple[str, int], path: str = "/", method: str = "GET") -> tup
 def test_over_the_wire(pipeline: Pipeline, proxy: str) -> None:
     pipeline.start_server(OURS)
     pipeline.start_proxy(proxy)
-    pipeline.start_worker(OURS, in_parts)
+    pipeline.start_worker(OURS, lambda job: in_parts(job, len(WHOLE) if job.request.path == "/known" else None))
     answer, body = asked(pipeline.address)
     assert body == WHOLE
     assert answer.getheader("Transfer-Encoding") == "chunked"
+    answer, body = asked(pipeline.address, "/known")
+    assert (body, answer.getheader("Content-Length")) == (WHOLE, str(len(WHOLE)))
 
 
 def test_a_later_stage_answers_in_parts(pipeline: Pipeline) -> None:

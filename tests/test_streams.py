@@ -151,6 +151,46 @@ def test_answers_without_a_body(stack: ExitStack) -> None:
             assert answer.getheader("Transfer-Encoding") is None
 
 
+def test_a_length_that_is_known(stack: ExitStack, caplog: pytest.LogCaptureFixture) -> None:
+    """Instead of chunks; what doesn't keep it is an error, before the first part by itself and midway by the end of the connection."""
+    sizes = {"/whole": [1000] * 5, "/one": [5000], "/large": [4_000_000], "/none": [], "/less": [1000] * 3, "/less at once": [], "/more": [3000] * 2}
+
+    def work(job: Job) -> Response:
+        path = job.request.path
+        buffer = bytearray(4_000_000)
+
+        def parts() -> Iterator[Any]:
+            for number, size in enumerate(sizes[path]):
+                buffer[:size] = bytes([number]) * size
+                yield memoryview(buffer)[:size]
+                yield ""
+
+        return Response(200, parts(), length={"/none": 0, "/large": 4_000_000}.get(path, 5000))
+
+    with serve(work) as pipeline:
+        connection = connect(stack, address_of(pipeline))
+        for path in ("/whole", "/one", "/large", "/none"):
+            for method in ("GET", "HEAD"):
+                connection.request(method, path)
+                answer = connection.getresponse()
+                assert (answer.getheader("Content-Length"), answer.getheader("Transfer-Encoding")) == (str(sum(sizes[path])), None)
+                body = b"".join(bytes([number]) * size for number, size in enumerate(sizes[path]))
+                assert answer.read() == (body if method == "GET" else b"")
+        old = Connection(stack, address_of(pipeline), get("/whole", "1.0", "Connection: keep-alive"))
+        assert b"Content-Length: 5000\r\n" in old.until(b"\r\n\r\n")
+        assert len(old.rest()) == 5000
+        connection.request("GET", "/less%20at%20once")
+        assert connection.getresponse().status == 500
+        assert pipeline.stats()["streams_broken"] == 0
+        for path, came in (("/less", 3000), ("/more", 3000)):
+            cut = Connection(stack, address_of(pipeline), get(path))
+            cut.until(b"\r\n\r\n")
+            assert len(cut.rest()) == came
+        assert pipeline.stats()["streams_broken"] == 2
+        assert "was to have 5000 bytes and ended after 3000" in caplog.text
+        assert "was to have 5000 bytes and has more" in caplog.text
+
+
 def test_large_and_changing_parts_arrive_as_they_were(stack: ExitStack) -> None:
     whole = bytes(range(256)) * 8192  # 2 MiB, more than the window
 

@@ -1,6 +1,7 @@
 """Responses: the Python object that a work function answers with, and what the wire gets of it."""
 
 from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
 
 from prime_server._ext.headers cimport Headers
 from prime_server._ext.info cimport Info
@@ -23,6 +24,7 @@ cdef class Response:
     cdef int _default          # which Content-Type comes on top of them
     cdef object _body          # bytes-like or str; None while it is still in the frame, or comes in parts
     cdef object _parts         # iterable of its parts; None: it is whole
+    cdef int64_t _length       # bytes of all of them; -1: unknown, and -1 of one that is whole
     cdef Frame _frame          # what came over a connection, head and body; None for a response made by hand
     cdef size_t _head_size     # of it
     cdef int disown(self) except -1
@@ -48,8 +50,8 @@ cdef int write_plain_extra(
 # FLAG_HEAD: the head alone, parts and end are nothing. Each call puts at most a frame or three behind what is in `to`. Not for C++ servers and
 # netstrings, which need the whole in one: -1 or ValueError there.
 cdef int write_stream_head(Multipart* to, Response response, const Info* info) except -1
-cdef int write_stream_part(Multipart* to, object part, const Info* info) except -1
-cdef int write_stream_end(Multipart* to, const Info* info) noexcept nogil
+cdef int write_stream_part(Multipart* to, Response response, object part, const Info* info) except -1
+cdef int write_stream_end(Multipart* to, Response response, const Info* info) noexcept
 
 # The usual reason phrase of a status, "Unknown" for others. Static.
 cdef const char* reason_of(int status) noexcept nogil

@@ -18,7 +18,8 @@ class Response:
     part that isn't empty, every further part when it is there, as the client's pace allows; under HTTP/1.0 the connection ends with the last one.
     What is raised before the first part is answered as ever, what is raised midway closes the connection, so that the client knows. If the client
     leaves, the iterator is closed (a generator sees `GeneratorExit`), as it is in the end anyway. The request's deadline ends with the first part.
-    For clients that need the whole in one (netstring, a C++ server) the parts are joined, up to 64 MiB.
+    With a `length`, in bytes, the answer has a Content-Length instead of chunks, and its last part leaves when the iterator has ended; more bytes
+    than that, or fewer, are an error. For clients that need the whole in one (netstring, a C++ server) the parts are joined, up to 64 MiB.
 
     Raises `ValueError` for a status outside 100 to 999 (an answer has 200 to 599), a header name that is no token, a value with control
     characters, and for Content-Length, Transfer-Encoding, Connection, Keep-Alive, Upgrade and Date, which the server sets; `TypeError` for other
@@ -37,6 +38,7 @@ class Response:
         headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
         content_type: str | None = None,
         reason: str | None = None,
+        length: int | None = None,
     ) -> None: ...
     @property
     def status(self) -> int: ...

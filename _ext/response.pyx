@@ -14,8 +14,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport uint64_t
 from libc.string cimport memchr, memcpy, strlen
-from libc.time cimport time, time_t
+from libc.time cimport time_t
 
+from prime_server._ext.clock cimport unix_us
 from prime_server._ext.headers cimport HAS_CONTENT_TYPE, REFUSE_FRAMING, field_line, field_lines, headers_over, is_field_value, may_be_sent
 from prime_server._ext.info cimport (
     BITS_CLOSE,
@@ -148,7 +149,7 @@ cdef int put_http(
     at = put(at, reason.data, reason.size)
     at = put(at, b"\r\n", 2)
     if not info.extended:
-        write_date(at, time(NULL))
+        write_date(at, unix_us() // 1000000)  # time() is a tick behind it
         at = put(at + DATE_LINE_SIZE, connection.data, connection.size)
     if type_size:
         at = put(at, b"Content-Type: ", 14)

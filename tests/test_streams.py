@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import address_of
 from conftest import PATIENCE
 from pipelines import wait_until
 
 from prime_server import Interrupted, Job, Response, Threads
-
-
-def address_of(pipeline: Any) -> tuple[str, int]:
-    host, port = pipeline.endpoint.removeprefix("tcp://").rsplit(":", 1)
-    return host, int(port)
 
 
 def get(target: str = "/", version: str = "1.1", *fields: str) -> bytes:

@@ -86,6 +86,11 @@ def _limit(name: str, metavar: str, read: Callable[[str], float], text: str) -> 
     return click.option(option, name, metavar=metavar, default=shown, show_default=True, callback=_one(read), expose_value=False, help=text)
 
 
+def _several(option: str, name: str, metavar: str, read: Callable[[str], str], text: str) -> Callable[[F], F]:
+    """An option that may come more than once."""
+    return click.option(option, name, metavar=metavar, multiple=True, callback=_each(read), expose_value=False, help=f"{text} May come again.")
+
+
 _LIMITS = {
     "header_timeout": ("SECONDS", read_seconds, "How long a request's head may take to come in; then 408."),
     "body_timeout": ("SECONDS", read_seconds, "How long the body may be slower than --min-body-rate; then 408."),
@@ -104,22 +109,16 @@ _LIMITS = {
 
 _OPTIONS = [
     *(_limit(name, *limit) for name, limit in _LIMITS.items()),
-    click.option(
-        "--cors-origin", "origins", metavar="ORIGIN", multiple=True, callback=_each(read_origin), expose_value=False,
-        help="Origin whose pages may use the server, like https://app.example, or * for any. It answers their preflights itself. May come again.",
+    _several(
+        "--cors-origin", "origins", "ORIGIN", read_origin,
+        "Origin whose pages may use the server, like https://app.example, or * for any. It answers their preflights itself.",
     ),
-    click.option(
-        "--cors-method", "methods", metavar="NAME", multiple=True, callback=_each(read_method), expose_value=False,
-        help="Method that such pages may use, instead of all the usual ones. May come again.",
+    _several("--cors-method", "methods", "NAME", read_method, "Method that such pages may use, instead of all the usual ones."),
+    _several(
+        "--cors-header", "headers", "NAME", read_name,
+        "Header field that they may send, instead of Authorization and Content-Type; * for any.",
     ),
-    click.option(
-        "--cors-header", "headers", metavar="NAME", multiple=True, callback=_each(read_name), expose_value=False,
-        help="Header field that they may send, instead of Authorization and Content-Type; * for any. May come again.",
-    ),
-    click.option(
-        "--cors-expose", "expose", metavar="NAME", multiple=True, callback=_each(read_name), expose_value=False,
-        help="Header field that they may read in answers. May come again.",
-    ),
+    _several("--cors-expose", "expose", "NAME", read_name, "Header field that they may read in answers."),
     click.option(
         "--cors-max-age", "max_age", metavar="SECONDS", default="600", show_default=True, callback=_one(read_max_age), expose_value=False,
         help="How long browsers may keep the answer to a preflight.",
@@ -127,10 +126,7 @@ _OPTIONS = [
     click.option(
         "--cors-credentials", "credentials", is_flag=True, callback=_kept, expose_value=False, help="Such pages may send cookies and the like."
     ),
-    click.option(
-        "--method", "more_methods", metavar="NAME", multiple=True, callback=_each(read_method), expose_value=False,
-        help="Method to take besides those of RFC 9110 and PATCH, like PURGE. May come again.",
-    ),
+    _several("--method", "more_methods", "NAME", read_method, "Method to take besides those of RFC 9110 and PATCH, like PURGE."),
     click.option(
         "--raw-targets", "raw_targets", is_flag=True, callback=_kept, expose_value=False,
         help="Take [ ] { } | ^ ` in targets, which browsers send as they are and RFC 3986 wants encoded.",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import address_of
 from conftest import PATIENCE, Process, Start
 from pipelines import OURS, THEIRS, Pipeline, endpoints_over, wait_until
 
@@ -145,10 +146,9 @@ def test_a_deadline_ends_with_the_first_part() -> None:
             closed.set()
 
     with Threads("tcp://127.0.0.1:0", [work], limits=Limits(request_timeout=0.2)) as pipeline:
-        host, port = pipeline.endpoint.removeprefix("tcp://").rsplit(":", 1)
-        assert asked((host, int(port)), "/late")[0].status == 504
+        assert asked(address_of(pipeline), "/late")[0].status == 504
         assert closed.wait(PATIENCE)
-        assert asked((host, int(port)))[1] == b"onetwo"
+        assert asked(address_of(pipeline))[1] == b"onetwo"
 
 
 def test_a_worker_that_stops_cuts_its_answer_off() -> None:
@@ -165,8 +165,7 @@ def test_a_worker_that_stops_cuts_its_answer_off() -> None:
 
     pipeline = Threads("tcp://127.0.0.1:0", [work], drain_seconds=0.2)
     with pipeline:
-        host, port = pipeline.endpoint.removeprefix("tcp://").rsplit(":", 1)
-        client = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        client = http.client.HTTPConnection(*address_of(pipeline), timeout=PATIENCE)
         client.request("GET", "/")
         answer = client.getresponse()
         assert answer.read(1) == b"x"

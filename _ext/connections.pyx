@@ -19,7 +19,7 @@ from cpython.ref cimport Py_XDECREF, PyObject
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
-from prime_server._ext.http cimport request_end, request_idle, request_in_body, request_start
+from prime_server._ext.http cimport request_end, request_held, request_idle, request_in_body, request_start
 from prime_server._ext.info cimport STREAM_WINDOW
 from prime_server._ext.libzmq cimport close_all
 from prime_server._ext.netstring cimport netstring_end, netstring_idle, netstring_start
@@ -33,7 +33,8 @@ cdef enum:
     PROMISED_MOST = 32 << 20   # and of all such answers of one connection
     SILENT_US = 10_000_000     # a big answer that nothing more comes of is cut off
     LOOK_US = 1_000_000
-    SLOW_US = 1_000_000        # a reader that has taken nothing for so long is closed where all that is unread is too much
+    SLOW_US = 1_000_000        # a reader that has taken nothing for so long is closed where all that is unread is too much, and so are slow writers
+    LOOKED_AT = 256            # of those that may be the slowest
     CREDIT_STEP = STREAM_WINDOW // 4  # bytes that are worth a message
     IDLE_US = 1000000          # whoever has just been answered is likely to ask again
 
@@ -106,6 +107,7 @@ cdef class Connections:
             connection.next.previous = connection.previous
         self.connections -= 1
         self.unread -= connection.counted
+        self.incoming -= connection.coming
         clear(&connection.output)
         if self.protocol == HTTP:
             request_end(&connection.http)
@@ -208,6 +210,33 @@ cdef class Connections:
             self.slowest_closed += not slowest.broken
             slowest.broken = True
             self.touch(slowest)
+
+    cdef void count_incoming(self, Connection* connection) noexcept nogil:
+        cdef size_t coming = connection.stash_size
+        if self.protocol == HTTP:
+            coming += request_held(&connection.http)
+        elif self.protocol == NETSTRING and not connection.ending and not netstring_idle(&connection.netstring):
+            coming += connection.netstring.filled
+        self.incoming += coming - connection.coming
+        connection.coming = coming
+
+    cdef Connection* slowest_writer(self, int64_t now) noexcept nogil:
+        cdef Connection* connection
+        cdef Connection* slowest = NULL
+        cdef double rate
+        cdef double least = 0
+        cdef int what, looked
+        for what in range(<int>FOR_HEAD, <int>FOR_BODY + 1):
+            connection = self.waiting_first[what]
+            looked = 0
+            while connection != NULL and looked < LOOKED_AT and now - connection.waiting_since >= SLOW_US:
+                rate = <double>connection.progress / (now - connection.waiting_since)
+                if connection.coming and (slowest == NULL or rate < least):
+                    slowest = connection
+                    least = rate
+                connection = connection.next_waiting
+                looked += 1
+        return slowest
 
     cdef bint make_room(self, int64_t now) noexcept nogil:
         cdef Connection* connection = self.waiting_first[<int>FOR_REQUEST]

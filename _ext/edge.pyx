@@ -327,6 +327,7 @@ cdef class Edge:
             self.write(connection, now)
         self.sessions.resume(connection, now)
         self.sessions.count(connection, now)
+        self.sessions.bound_incoming(connection, now)
         if self.sessions.finished(connection):
             self.end(connection)
             return

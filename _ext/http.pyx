@@ -53,6 +53,10 @@ cdef bint request_idle(const RequestParser* parser) noexcept nogil:
     return parser.stage <= EMPTY_LINE
 
 
+cdef size_t request_held(const RequestParser* parser) noexcept nogil:
+    return parser.head.kept_capacity + (parser.body.begin + parser.body.size if parser.stage == IN_BODY else 0)
+
+
 cdef bint request_in_body(const RequestParser* parser) noexcept nogil:
     return parser.stage == IN_BODY
 

@@ -491,7 +491,7 @@ cdef class Hub:
         cdef size_t bytes = 0
         cdef int stage
         if self.edge is not None:
-            bytes = self.sessions.payload + self.sessions.unread
+            bytes = self.sessions.payload + self.sessions.incoming + self.sessions.unread
             bytes += self.sessions.in_flight * PER_REQUEST + self.sessions.connections * PER_CONNECTION
         for stage in range(self.stage_count):
             bytes += (<Balancer>self.stages[stage]).jobs.size + (<Balancer>self.stages[stage]).pending() * PER_REQUEST

@@ -53,7 +53,7 @@ cdef inline int read_length(NetstringParser* parser, char byte) noexcept nogil:
         return refuse(parser, 400, "a netstring's length with a leading zero")
     digit = byte - c"0"
     if parser.stage == IDLE:
-        parser.length = 0
+        parser.length = parser.filled = 0
     if parser.length > parser.limit // 10 or parser.length * 10 + digit > parser.limit:
         return refuse(parser, 413, "the netstring is too long")
     parser.length = parser.length * 10 + digit

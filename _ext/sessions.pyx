@@ -45,6 +45,7 @@ from prime_server._ext.http cimport (
     METHOD_POST,
     MORE,
     ParsedRequest,
+    request_end,
     request_feed,
     request_filled,
     request_room,
@@ -70,7 +71,7 @@ from prime_server._ext.info cimport (
     write_info,
 )
 from prime_server._ext.libzmq cimport Frame, Message, add, close_all, data_of, frame, share, size_of, start, zmq
-from prime_server._ext.netstring cimport netstring_feed
+from prime_server._ext.netstring cimport netstring_end, netstring_feed
 from prime_server._ext.output cimport append, append_message, sent, splice, tighten
 from prime_server._ext.policy cimport Policy
 from prime_server._ext.report cimport report_malformed
@@ -82,6 +83,7 @@ import types
 from prime_server.errors import ProtocolError
 
 cdef enum:
+    SMALL = 65536              # bytes: what has come of a request isn't worth refusing it
     # while it drains
     PIPELINED_US = 1000000     # so long, what comes behind unanswered requests is answered too
     QUIET_US = 1000000         # a connection without a request for so long is done
@@ -192,6 +194,35 @@ cdef class Sessions(Admission):
         if request_filled(&connection.http, size, &parsed) == COMPLETE:
             self.arrived_http(connection, &parsed, now)
         self.set_waiting(connection, now)
+
+    cdef void bound_incoming(self, Connection* connection, int64_t now) noexcept nogil:
+        cdef size_t before = connection.coming
+        cdef Connection* slowest
+        self.count_incoming(connection)
+        # A single request is taken however big it is.
+        if (
+            connection.coming <= before
+            or self.payload + self.incoming <= self.max_payload
+            or (self.payload == 0 and self.incoming == connection.coming)
+        ):
+            return
+        slowest = self.slowest_writer(now)
+        if slowest == NULL:
+            if connection.coming < SMALL:
+                return
+            slowest = connection
+        self.overloads += 1
+        self.wait_for(slowest, FOR_WORKERS, now)
+        self.refuse_input(slowest, 503, "too much is coming in", now)
+        free(slowest.stash)
+        slowest.stash = NULL
+        slowest.stash_size = 0
+        if self.protocol == HTTP:
+            request_end(&slowest.http)
+        elif self.protocol == NETSTRING:
+            netstring_end(&slowest.netstring)
+        self.set_waiting(slowest, now)
+        self.count_incoming(slowest)
 
     cdef void resume(self, Connection* connection, int64_t now) noexcept nogil:
         cdef char* stash = connection.stash
@@ -831,6 +862,7 @@ cdef class Sessions(Admission):
             "requests": self.requests,
             "requests_in_flight": self.in_flight,
             "request_bytes_in_flight": self.payload,
+            "request_bytes_incoming": self.incoming,
             "answers": self.answered,
             "answers_refused": self.refused,
             "answers_timed_out": self.timeouts,

@@ -40,7 +40,7 @@ class Limits:
     max_in_flight: int = 65536
     """Requests in flight in all (503)."""
     max_payload: int = 256 * 1024 * 1024
-    """Bytes of requests in flight in all, but for a single one (503)."""
+    """Bytes of requests in flight or coming in, in all, but for a single one (503). Of those that come in the slowest is refused."""
     max_unread: int = 1024 * 1024
     """Response bytes that wait for one slow reader; of its requests in flight those that are answered already may add to it."""
     max_unread_in_all: int = 256 * 1024 * 1024

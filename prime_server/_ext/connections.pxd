@@ -83,6 +83,7 @@ cdef struct Connection:
     int waiting_for_workers    # of them those with a worker
     size_t held                # bytes of held answers
     size_t counted             # of `unread`
+    size_t coming              # of `incoming`
     size_t promised            # bytes of big answers that their workers may send at once
     Pending* first
     Pending* last
@@ -108,6 +109,7 @@ cdef class Connections:
     cdef size_t max_unread_in_all
     cdef size_t in_flight          # requests that a result is waited for
     cdef size_t payload            # their bytes
+    cdef size_t incoming           # bytes of requests that have not come in whole
     cdef size_t unread             # bytes of answers that wait for their turn or their reader
     cdef Pending** table           # owned, by id
     cdef size_t table_size         # a power of two
@@ -154,6 +156,10 @@ cdef class Connections:
     cdef void set_waiting(self, Connection* connection, int64_t now) noexcept nogil
     # Counts what waits for its reader; over the bound in all the reader that has taken nothing for the longest time is closed.
     cdef void count(self, Connection* connection, int64_t now) noexcept nogil
+    # Counts what has come of a request that isn't whole.
+    cdef void count_incoming(self, Connection* connection) noexcept nogil
+    # Among those of whom a request has been coming in for a while, the slowest, or one of the slowest where they are many. NULL: there is none.
+    cdef Connection* slowest_writer(self, int64_t now) noexcept nogil
     # Whether nothing of a next request has come.
     cdef bint between(self, Connection* connection) noexcept nogil
     cdef bint over_bound(self, Connection* connection) noexcept nogil

@@ -50,6 +50,8 @@ cdef void request_end(RequestParser* parser) noexcept nogil
 cdef int request_feed(RequestParser* parser, const char* data, size_t size, size_t* used, ParsedRequest* into) noexcept nogil
 # Between requests: nothing but tolerated empty lines has come.
 cdef bint request_idle(const RequestParser* parser) noexcept nogil
+# Bytes of the request that is coming in.
+cdef size_t request_held(const RequestParser* parser) noexcept nogil
 # The head is complete, the body isn't.
 cdef bint request_in_body(const RequestParser* parser) noexcept nogil
 # While a body of known length comes in: where its next bytes belong and how many (0: feed instead). Who has put n bytes there calls

@@ -43,6 +43,8 @@ cdef class Sessions(Admission):
     cdef void turn_away(self, Connection* connection, int status, const char* reason, int64_t now) noexcept nogil
     # So much of its output has been taken by the socket.
     cdef void wrote(self, Connection* connection, size_t size, int64_t now) noexcept nogil
+    # Bounds what has come of requests that aren't whole: over the bound in all the slowest client is refused.
+    cdef void bound_incoming(self, Connection* connection, int64_t now) noexcept nogil
     # Parses what had to wait, if there is room now.
     cdef void resume(self, Connection* connection, int64_t now) noexcept nogil
     # [info][frames of the response…] or [info: refusal] from a worker or proxy. Consumed.

@@ -3,6 +3,12 @@
 from prime_server._ext.cthreads cimport Condition, Mutex, Thread
 from prime_server._ext.intake cimport Intake
 
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+
 cdef enum:
     OVERDUE_STATUS = 75        # the process's exit status when it is given up, EX_TEMPFAIL of sysexits.h
 
@@ -14,6 +20,8 @@ cdef struct Guardian:
     int asleep                 # atomic
     int quit                   # atomic
     bint running
+    pollfd* ears               # owned: the descriptors of the sockets that the intake reads
+    int ear_count
     int work_thread            # the kernel's number of it
     bint makes_way             # its job runs long: the work thread has the usual slice
 

@@ -69,7 +69,7 @@ def test_served(root: Path, method: str, target: str, kind: str, body: bytes) ->
     assert (response.status, response.headers["Content-Type"], response.body) == (200, kind, body)
 
 
-@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, 1 << 28])
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + 1, pytest.param(1 << 28, marks=pytest.mark.timing)])
 def test_a_big_file_leaves_in_blocks(start: Start, tmp_path: Path, size: int) -> None:
     """As a whole it would take its size in memory. What is sparse needs no room on the disk."""
     with open(tmp_path / "big", "wb") as file:

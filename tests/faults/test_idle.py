@@ -54,11 +54,14 @@ def test_idle_connections(start: Start, directory: Path, count: int) -> None:
 
 @pytest.mark.timing
 def test_they_cost_the_others_nothing(start: Start, directory: Path) -> None:
-    """With them there are at least 0.9 times as many requests per second, at the best of some turns: with and without them, one after the other."""
+    """With them there are at least 0.9 times as many requests per second, at the best of some turns, with and without them, one after the other; of
+    more turns where the machine does other things too."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     with descriptors(2_300), Rig(start, directory) as rig:
         rig.run_all(NATIVE, workers=2)
-        for turn in range(8):
+        for turn in range(32):
+            if turn >= 8 and turn % 2 == 0 and max(rates[True]) >= 0.9 * max(rates[False]):
+                break
             with contextlib.ExitStack() as stack:
                 idle = [stack.enter_context(socket.create_connection(rig.address)) for _ in range(2_000 * (turn % 2))]
                 for client in idle:

@@ -109,16 +109,10 @@ cdef class Connections:
         self.unread -= connection.counted
         self.incoming -= connection.coming
         clear(&connection.output)
-        if self.protocol == HTTP:
-            request_end(&connection.http)
-        elif self.protocol == NETSTRING:
-            netstring_end(&connection.netstring)
-        elif connection.state != NULL:
+        self.drop_input(connection)
+        if connection.state != NULL and self.protocol != HTTP and self.protocol != NETSTRING:
             with gil:
                 Py_XDECREF(<PyObject*>connection.state)
-        free(connection.stash)
-        connection.stash = NULL
-        connection.stash_size = 0
         # Whoever still names it finds nothing to do.
         connection.state = NULL
         connection.descriptor = -1
@@ -210,6 +204,15 @@ cdef class Connections:
             self.slowest_closed += not slowest.broken
             slowest.broken = True
             self.touch(slowest)
+
+    cdef void drop_input(self, Connection* connection) noexcept nogil:
+        if self.protocol == HTTP:
+            request_end(&connection.http)
+        elif self.protocol == NETSTRING:
+            netstring_end(&connection.netstring)
+        free(connection.stash)
+        connection.stash = NULL
+        connection.stash_size = 0
 
     cdef void count_incoming(self, Connection* connection) noexcept nogil:
         cdef size_t coming = connection.stash_size

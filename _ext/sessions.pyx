@@ -45,7 +45,6 @@ from prime_server._ext.http cimport (
     METHOD_POST,
     MORE,
     ParsedRequest,
-    request_end,
     request_feed,
     request_filled,
     request_room,
@@ -71,7 +70,7 @@ from prime_server._ext.info cimport (
     write_info,
 )
 from prime_server._ext.libzmq cimport Frame, Message, add, close_all, data_of, frame, share, size_of, start, zmq
-from prime_server._ext.netstring cimport netstring_end, netstring_feed
+from prime_server._ext.netstring cimport netstring_feed
 from prime_server._ext.output cimport append, append_message, sent, splice, tighten
 from prime_server._ext.policy cimport Policy
 from prime_server._ext.report cimport report_malformed
@@ -214,13 +213,7 @@ cdef class Sessions(Admission):
         self.overloads += 1
         self.wait_for(slowest, FOR_WORKERS, now)
         self.refuse_input(slowest, 503, "too much is coming in", now)
-        free(slowest.stash)
-        slowest.stash = NULL
-        slowest.stash_size = 0
-        if self.protocol == HTTP:
-            request_end(&slowest.http)
-        elif self.protocol == NETSTRING:
-            netstring_end(&slowest.netstring)
+        self.drop_input(slowest)
         self.set_waiting(slowest, now)
         self.count_incoming(slowest)
 

@@ -156,7 +156,9 @@ cdef class Connections:
     cdef void set_waiting(self, Connection* connection, int64_t now) noexcept nogil
     # Counts what waits for its reader; over the bound in all the reader that has taken nothing for the longest time is closed.
     cdef void count(self, Connection* connection, int64_t now) noexcept nogil
-    # Counts what has come of a request that isn't whole.
+    # Frees what has come of a request that isn't whole.
+    cdef void drop_input(self, Connection* connection) noexcept nogil
+    # Counts it.
     cdef void count_incoming(self, Connection* connection) noexcept nogil
     # Among those of whom a request has been coming in for a while, the slowest, or one of the slowest where they are many. NULL: there is none.
     cdef Connection* slowest_writer(self, int64_t now) noexcept nogil

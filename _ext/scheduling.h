@@ -1,4 +1,4 @@
-/* SCHED_BATCH for the calling thread, and for the threads of this process in which libzmq does its I/O. */
+/* The policy, slice and place of the calling thread, and of the threads of this process in which libzmq does its I/O. */
 #ifndef PRIME_SCHEDULING_H
 #define PRIME_SCHEDULING_H
 
@@ -60,9 +60,27 @@ static void prime_set_batch(int thread, int on) {
 
 static void prime_set_batch_self(int on) { prime_set_batch(0, on); }
 
-enum { PRIME_NO_PATIENCE, PRIME_PATIENCE, PRIME_SLICE };
+enum { PRIME_NO_PATIENCE, PRIME_PATIENCE, PRIME_SLICE, PRIME_PLACE };
 
-static void prime_set_io(int what, uint64_t ns) {
+/* From `processors`, all of ours, or the one given; a thread that somebody else has placed stays there. */
+static void prime_place(int thread, const cpu_set_t *processors, int from, int to) {
+    cpu_set_t now, wanted;
+    if (sched_getaffinity(thread, sizeof now, &now) != 0) return;
+    if (!CPU_EQUAL(&now, processors) && !(CPU_COUNT(&now) == 1 && from >= 0 && CPU_ISSET(from, &now))) return;
+    wanted = *processors;
+    if (to >= 0) {
+        CPU_ZERO(&wanted);
+        CPU_SET(to, &wanted);
+    }
+    sched_setaffinity(thread, sizeof wanted, &wanted);
+}
+
+typedef struct {
+    const cpu_set_t *processors;
+    int from, to;
+} prime_move;
+
+static void prime_set_io(int what, uint64_t ns, const prime_move *move) {
     static const char io[] = "ZMQbg/IO";
     char path[64], name[sizeof io];
     struct dirent *entry;
@@ -80,14 +98,26 @@ static void prime_set_io(int what, uint64_t ns) {
         close(file);
         if (size == (ssize_t)(sizeof name - 1) && memcmp(name, io, sizeof name - 1) == 0) {
             if (what == PRIME_SLICE) prime_set_slice(thread, ns);
+            else if (what == PRIME_PLACE) prime_place(thread, move->processors, move->from, move->to);
             else prime_set_batch(thread, what == PRIME_PATIENCE);
         }
     }
     closedir(threads);
 }
 
-static void prime_set_batch_io(int on) { prime_set_io(on ? PRIME_PATIENCE : PRIME_NO_PATIENCE, 0); }
-static void prime_set_slice_io(uint64_t ns) { prime_set_io(PRIME_SLICE, ns); }
+static void prime_set_batch_io(int on) { prime_set_io(on ? PRIME_PATIENCE : PRIME_NO_PATIENCE, 0, NULL); }
+static void prime_set_slice_io(uint64_t ns) { prime_set_io(PRIME_SLICE, ns, NULL); }
+
+/* To the calling thread's processor, where there are two, or, if not `near`, to wherever it may run. `placed`: the number of the processor to which
+ * they were moved before, or -1. Gives the new one. */
+static int prime_place_io(int near, int placed) {
+    cpu_set_t processors;
+    prime_move move = {&processors, placed, near ? sched_getcpu() : -1};
+    if (move.to == placed || !prime_scheduling_is_usual()) return placed;
+    if (sched_getaffinity(0, sizeof processors, &processors) != 0 || (near && CPU_COUNT(&processors) != 2)) return placed;
+    prime_set_io(PRIME_PLACE, 0, &move);
+    return move.to;
+}
 
 #else
 
@@ -96,6 +126,7 @@ static void prime_set_slice(int thread, uint64_t ns) { (void)thread, (void)ns; }
 static void prime_set_slice_io(uint64_t ns) { (void)ns; }
 static void prime_set_batch_self(int on) { (void)on; }
 static void prime_set_batch_io(int on) { (void)on; }
+static int prime_place_io(int near, int placed) { (void)near; return placed; }
 
 #endif
 

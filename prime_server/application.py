@@ -4,6 +4,7 @@ One place for all commands, so that a mistake is told in the same words everywhe
 """
 
 import importlib
+import inspect
 import os
 import re
 import sys
@@ -30,7 +31,7 @@ class ApplicationError(PrimeServerError):
 def load(spec: str) -> Callable[..., Any] | NativeWork:
     """The work function that `module:attribute` names, with the current directory on `sys.path`. Raises `ApplicationError`.
 
-    The attribute may be dotted (`app:Model.work`); what it names is a callable or a `NativeWork`.
+    The attribute may be dotted (`app:Model.work`); what it names is a callable or a `NativeWork`. An async function is neither: nobody awaits it.
     """
     match = _SPEC.fullmatch(spec)
     if match is None:
@@ -52,13 +53,21 @@ def load(spec: str) -> Callable[..., Any] | NativeWork:
             raise ApplicationError(f"{spec}: {error}") from error
     if not callable(found) and not isinstance(found, NativeWork):
         raise ApplicationError(f"{spec}: a work function is callable, and this is of type {type(found).__name__}")
-    return found  # type: ignore[no-any-return]
+    if not isinstance(found, NativeWork) and (_is_async(found) or _is_async(type(found).__call__)):
+        raise ApplicationError(f"{spec}: a work function is called, not awaited, and this one is async; make it a plain def")
+    work: Callable[..., Any] | NativeWork = found
+    return work
+
+
+def _is_async(found: object) -> bool:
+    return inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found)
 
 
 def _why(error: BaseException, name: str, here: str) -> str:
     """The cause in one line: which error, and where in the user's code."""
     if isinstance(error, ModuleNotFoundError) and error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-        return f"there is no module {error.name}, neither in {here} nor installed"
+        right = f"; it is written without .py, as {name.removesuffix('.py')}" if name.endswith(".py") else ""
+        return f"there is no module {error.name}, neither in {here} nor installed{right}"
     said = " ".join(str(error).split())
     where = _where(error, error.__traceback__)
     return f"{name} can't be imported: {type(error).__name__}{': ' + said if said else ''}{where}"

@@ -64,7 +64,7 @@ class Client(Generic[Item]):
     ) -> None: ...
     def __init__(
         self,
-        context: zmq.Context[Any] | None,  # noqa: ARG002
+        context: zmq.Context[Any] | None,  # noqa: ARG002 - all parts take one first
         server: str,
         *,
         protocol: str = "http",

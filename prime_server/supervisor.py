@@ -79,7 +79,8 @@ class _Process:
         self.pause = FIRST_PAUSE
         self.start_at = 0.0
 
-    def start(self) -> None:
+    def start(self) -> socket.socket:
+        """Its lifeline."""
         ours, theirs = socket.socketpair()
         with theirs:
             # A session of its own: Ctrl-C in a terminal is for this process, which then lets the workers go in order.
@@ -90,6 +91,7 @@ class _Process:
         self.lifeline = ours
         self.said = b""
         self.started = time.monotonic()
+        return ours
 
     def end(self) -> int:
         """Reaps a process that has closed its lifeline, and plans the next one. Returns the exit status, as `subprocess` gives it."""
@@ -184,7 +186,7 @@ class Processes:
             )
             self._clean_up.callback(self._hub.close)
             for index, (stage, count) in enumerate(zip(stages, counts, strict=True)):
-                command = [sys.executable, "-m", "prime_server.commands.prime_workerd", ends[index][1]]
+                command = [sys.executable, *_safely(), "-m", "prime_server.commands.prime_workerd", ends[index][1]]
                 command += [ends[index + 1][0] if index + 1 < len(stages) else "-", loopback, interrupt, f"{drain_seconds:g}"]
                 command += ["--work", stage, "--window", str(window), "--grace", f"{grace_seconds:g}"]
                 self._places += [_Process(command, f"{stage} #{number + 1}") for number in range(count)]
@@ -263,9 +265,9 @@ class Processes:
             self._wake.send(b"x")
 
     def _start(self, place: _Process) -> None:
-        place.start()
+        lifeline = place.start()
         self._started += 1
-        self._selector.register(place.lifeline, selectors.EVENT_READ, place)  # type: ignore[arg-type]
+        self._selector.register(lifeline, selectors.EVENT_READ, place)
 
     def _load(self) -> None:
         """Starts all processes and waits until each has its application: with some of them, long jobs would hold up the first short ones."""
@@ -280,7 +282,8 @@ class Processes:
                     status = place.end()
                     text = said.decode(errors="replace").strip()
                     raise ApplicationError(text or f"{place.name}: its process ended with {_ending(status)} before it was ready")
-        self._loaded()
+        if not waiting:
+            self._loaded()
 
     def _listen(self, timeout: float | None) -> list[tuple[_Process, bytes]]:
         """What processes have said: `ready`, or their last words when they are gone."""
@@ -329,21 +332,28 @@ class Processes:
 
     def _end_processes(self) -> None:
         """Asks all to leave; whoever has not left in time is killed."""
-        living = [place for place in self._places if place.popen is not None]
-        for place in living:
+        living = [(place, place.popen) for place in self._places if place.popen is not None]
+        for _, popen in living:
             with contextlib.suppress(ProcessLookupError):
-                place.popen.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+                popen.send_signal(signal.SIGTERM)
         until = time.monotonic() + KILL_AFTER
-        for place in living:
-            assert place.popen is not None
+        for place, popen in living:
             try:
-                place.popen.wait(max(0.0, until - time.monotonic()))
+                popen.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 _logger.warning("worker %s did not leave in %g s and is killed", place.name, KILL_AFTER)
-                place.popen.kill()
-                place.popen.wait()
+                popen.kill()
+                popen.wait()
             if place.lifeline is not None:
                 place.lifeline.close()
+
+
+def _safely() -> list[str]:
+    """Keeps the current directory out of the worker's imports until it loads the application: a file there may be named like a module of Python's.
+
+    Not where this package itself is imported from there.
+    """
+    return [] if Path(__file__).resolve().parents[1] == Path.cwd().resolve() else ["-P"]
 
 
 def _ending(status: int) -> str:

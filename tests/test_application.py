@@ -1,6 +1,7 @@
 """Loading a work function by its name."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ MODULES = {
     "ps_app_raises": "import os\nraise RuntimeError('no model\\nin sight')\n",
     "ps_app_wants": "import a_module_that_is_nowhere\n",
     "ps_app_syntax": "def work(job:\n",
+    "ps_app_async": "async def work(job): ...\nclass Model:\n    async def __call__(self, job):\n        yield\nmodel = Model()\n",
     "ps_app_exits": "raise SystemExit(3)\n",
     "ps_app_package.inner": "def work(job): ...\n",
 }
 
 
 @pytest.fixture
-def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, text in MODULES.items():
         path = tmp_path.joinpath(*name.split(".")).with_suffix(".py")
         path.parent.mkdir(exist_ok=True)
@@ -52,6 +54,9 @@ def test_loads_what_is_below_the_current_directory(modules: None, spec: str) -> 
         ("ps_app_exits:work", "SystemExit: 3"),
         ("ps_app_good:wrok", "no attribute 'wrok'"),
         ("ps_app_good:number", "of type int"),
+        ("ps_app_good.py:work", "without .py, as ps_app_good"),
+        ("ps_app_async:work", "this one is async"),
+        ("ps_app_async:model", "this one is async"),
     ],
 )
 def test_says_in_one_line_what_is_wrong(modules: None, spec: str, words: str) -> None:

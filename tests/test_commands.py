@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import command_path
 
 from prime_server import __version__
-from prime_server.commands import cli, prime_serverd, prime_workerd
+from prime_server.commands import cli, prime_server, prime_serverd, prime_workerd
 
 COMMANDS = ("prime_serverd", "prime_echod", "prime_filed", "prime_httpd", "prime_proxyd", "prime_workerd")
 
@@ -113,6 +114,46 @@ def test_mistakes(command: str, says: str, capfd: pytest.CaptureFixture[str]) ->
     assert f"{name} --help" in shown.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("", "Missing command (see prime_server --help)"),
+        ("walk app:work", "'walk' (see prime_server --help)"),
+        ("run", "MODULE:FUNCTION"),
+        ("run app:work --workers 0", "'0'"),
+        ("run app:work --workers 1 2", "1 function takes 1 number, not 2"),
+        ("run app:a app:b app:c --workers 1 2", "3 functions take 1 number or 3, not 2"),
+        ("run app:work --listen unix:/" + 120 * "x", "at most 107 bytes"),
+        ("run app:work --grace -1", "'-1'"),
+    ],
+)
+def test_mistakes_of_run(arguments: str, says: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(prime_server.command, arguments.split())
+    shown = capfd.readouterr()
+    assert (ended.value.code, shown.out, shown.err.count("\n")) == (2, "", 1)
+    assert shown.err.startswith("prime_server: ")
+    assert says in shown.err
+    assert f"(see prime_server{' run' if arguments.startswith('run') else ''} --help)" in shown.err
+
+
+def test_the_package_runs_as_a_module() -> None:
+    shown = run(sys.executable, "-m", "prime_server", "run", "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("Usage: prime_server run ")
+
+
+@pytest.mark.parametrize(
+    "command", ["prime_server run app:work --log - --listen tcp://127.0.0.1:0", "prime_httpd tcp://127.0.0.1:0 ipc://p ipc://l ipc://i"]
+)
+def test_an_access_log_wants_an_open_stdout(command: str, tmp_path: Path) -> None:
+    name, *arguments = command.split()
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", command_path(name), *arguments]
+    shown = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL, cwd=tmp_path)
+    assert (shown.returncode, shown.stderr.count("\n")) == (1, 1)
+    assert "standard output, which is closed" in shown.stderr
+
+
 def test_a_mistake_ends_the_process_with_status_2() -> None:
     shown = run(command_path("prime_serverd"), "tcp://nowhere")
     assert (shown.returncode, shown.stdout, shown.stderr.count("\n")) == (2, "", 1)
@@ -122,7 +163,10 @@ def test_a_mistake_ends_the_process_with_status_2() -> None:
     ("command", "says"),
     [
         ("prime_httpd tcp://127.0.0.1:0 ipc:///nowhere/p ipc:///nowhere/l ipc:///nowhere/i", "/nowhere/l"),
-        ("prime_proxyd ipc:///nowhere/u ipc:///nowhere/d", "/nowhere/u"),
+        ("prime_proxyd ipc:///nowhere/u ipc:///nowhere/d", "ipc:///nowhere/u: "),
+        ("prime_echod tcp://192.0.2.1:8002", "tcp://192.0.2.1:8002: "),
+        ("prime_echod tcp://nobody.invalid:8002", "tcp://nobody.invalid:8002: "),
+        ("prime_echod unix:/nowhere/s", "unix:/nowhere/s: "),
         ("prime_proxyd tcp://192.0.2.1:8003 ipc://d", "tcp://192.0.2.1:8003: "),
     ],
 )

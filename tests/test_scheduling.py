@@ -1,9 +1,11 @@
-"""While jobs are tiny, a worker's thread and libzmq's wait their turn when they wake; with a long job among them, and at the end, they don't."""
+"""While jobs are tiny, the threads of hub, workers and libzmq wait their turn when they wake; with long jobs, and at the end, they don't."""
 
+import contextlib
 import http.client
 import os
 import platform
 import re
+import socket
 import sys
 import threading
 import time
@@ -40,28 +42,34 @@ def work(job: Job) -> Response:
 
 
 def ask_until(endpoint: str, target: str, done: Callable[[int], bool]) -> None:
-    """Asks again and again, one request at a time, until an answer, the policy of the thread that made it, is as it should be."""
+    """Asks again and again, many requests at a time, until an answer, the policy of the thread that made it, is as it should be."""
     host, port = endpoint.removeprefix("tcp://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
     deadline = time.monotonic() + PATIENCE
-    try:
+    with socket.create_connection((host, int(port)), PATIENCE) as connection, connection.makefile("rb") as answers:
         while True:
-            connection.request("GET", target)
-            policy = int(connection.getresponse().read())
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode() * 32)
+            for _ in range(32):
+                head = b"".join(iter(answers.readline, b"\r\n"))
+                length = re.search(rb"Content-Length: (\d+)", head)
+                assert length is not None
+                policy = int(answers.read(int(length[1])))
             if done(policy):
                 return
             assert time.monotonic() < deadline, f"the policy is still {policy}"
-    finally:
-        connection.close()
+
+
+def threads_of_io(pid: int) -> list[int]:
+    """libzmq's of a process."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # others come and go
+            if (task / "comm").read_text().startswith("ZMQbg/IO"):
+                found.append(int(task.name))
+    return found
 
 
 def policies_of_io(pid: int) -> set[int]:
-    """Those of libzmq's threads of a process."""
-    found = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().startswith("ZMQbg/IO"):
-            found.add(os.sched_getscheduler(int(task.name)))
-    return found
+    return {os.sched_getscheduler(thread) for thread in threads_of_io(pid)}
 
 
 def test_a_workers_thread_is_patient_while_its_jobs_are_tiny() -> None:
@@ -82,26 +90,55 @@ def test_so_are_the_threads_of_libzmq_on_both_sides(tmp_path: Path, monkeypatch:
 def test_all_is_as_it_was_at_the_end() -> None:
     after: list[int] = []
     with zmq.Context() as context:
-        ends = {"loopback": "inproc://loopback", "interrupt": "inproc://interrupt"}
-        hub = Hub(context, listen="tcp://127.0.0.1:0", stages=[Stage(None, "inproc://down")], whole=True, **ends)
-        worker = Worker(context, "inproc://down", None, *ends.values(), work)
+        loopback, interrupt = "inproc://loopback", "inproc://interrupt"
+        stages = [Stage(None, "inproc://down")]
+        hub = Hub(context, listen="tcp://127.0.0.1:0", stages=stages, whole=True, loopback=loopback, interrupt=interrupt)
+        worker = Worker(context, "inproc://down", None, loopback, interrupt, work)
 
         def work_here() -> None:
             worker.work()
             after.append(os.sched_getscheduler(0))
 
-        threads = [threading.Thread(target=hub.serve), threading.Thread(target=work_here)]
+        def serve_here() -> None:
+            hub.serve()
+            after.append(os.sched_getscheduler(0))
+
+        threads = [threading.Thread(target=serve_here), threading.Thread(target=work_here)]
         for thread in threads:
             thread.start()
-        ask_until(hub.endpoint, "/", lambda policy: policy == os.SCHED_BATCH and os.SCHED_BATCH in policies_of_io(os.getpid()))
+
+        def all_patient(policy: int) -> bool:
+            hubs_thread = threads[0].native_id
+            assert hubs_thread is not None
+            return {policy, os.sched_getscheduler(hubs_thread), *policies_of_io(os.getpid())} == {os.SCHED_BATCH}
+
+        ask_until(hub.endpoint, "/", all_patient)
         worker.stop()
         threads[1].join()
         hub.stop()
         threads[0].join()
-        assert after == [os.SCHED_OTHER]
+        assert after == [os.SCHED_OTHER, os.SCHED_OTHER]
         assert policies_of_io(os.getpid()) == {os.SCHED_OTHER}
         worker.close()
         hub.close()
+
+
+def places_of_io() -> set[frozenset[int]]:
+    return {frozenset(os.sched_getaffinity(thread)) for thread in threads_of_io(os.getpid())}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor")
+def test_on_two_processors_the_threads_of_libzmq_follow_the_hub() -> None:
+    usual = os.sched_getaffinity(0)
+    two = frozenset(sorted(usual)[:2])
+    os.sched_setaffinity(0, two)
+    try:
+        with Threads("tcp://127.0.0.1:0", [work]) as pipeline:
+            ask_until(pipeline.endpoint, "/", lambda _: {len(place) for place in places_of_io()} == {1})
+            ask_until(pipeline.endpoint, "/?long", lambda _: places_of_io() == {two})
+            ask_until(pipeline.endpoint, "/", lambda _: {len(place) for place in places_of_io()} == {1})
+    finally:
+        os.sched_setaffinity(0, usual)
 
 
 def slice_of(thread: int) -> int:

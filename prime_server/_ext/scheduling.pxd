@@ -8,15 +8,17 @@ cdef enum:
 
 cdef struct Patience:
     bint on
-    bint own_thread            # the calling thread waits its turn too, and not only libzmq's
+    bint waits                 # the calling thread waits its turn, too
+    bint followed              # libzmq's threads go where the calling thread goes
+    int placed                 # the processor to which libzmq's threads were moved; -1: none
     int64_t looked             # monotonic us, as all times here
     int64_t long_at            # when the latest long job was seen
 
-cdef void patience_start(Patience* self, bint own_thread) noexcept nogil
+cdef void patience_start(Patience* self, bint followed) noexcept nogil
 # A job took so long, or has run for so long, us.
 cdef void patience_saw(Patience* self, int64_t took, int64_t now) noexcept nogil
-# By the mean service time, us; -1: not known.
-cdef void patience_look(Patience* self, double service, int64_t now) noexcept nogil
+# By the mean service time, us; -1: not known. `crowded`: there is more than one job at a time for the calling thread to see to.
+cdef void patience_look(Patience* self, double service, bint crowded, int64_t now) noexcept nogil
 # As it was; on the thread of the loop.
 cdef void patience_end(Patience* self) noexcept nogil
 

@@ -29,7 +29,8 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoRet
     try:
         status = command.main(arguments, name, standalone_mode=False)
     except click.ClickException as error:
-        hint = f" (see {name} --help)" if isinstance(error, click.UsageError) else ""
+        whose = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else name
+        hint = f" (see {whose} --help)" if isinstance(error, click.UsageError) else ""
         click.echo(f"{name}: {error.format_message().rstrip('.')}{hint}", err=True)
         sys.exit(error.exit_code)
     except (OSError, zmq.ZMQError) as error:
@@ -91,12 +92,6 @@ def read_seconds(text: str) -> float:
     return seconds
 
 
-def read_workers(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 4 or not 1 <= int(text) <= 1024:
-        raise ValueError(f"{text!r} is no number of workers; it should be a whole number in 1…1024")
-    return int(text)
-
-
 def read_health(text: str) -> str:
     if not re.fullmatch(r"/[!-~]*", text):
         raise ValueError(f"{text!r} is no path for the health check; it should look like /health")
@@ -110,22 +105,23 @@ def read_size(text: str) -> int:
     return int(match["number"]) * _UNITS[match["unit"].upper()]
 
 
-def read_count(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text) or not int(text):
-        raise ValueError(f"{text!r} is no number of requests; it should be a whole number in 1…999999999")
-    return int(text)
+def _number_reader(what: str, most: int) -> Callable[[str], int]:
+    digits = re.compile(f"[0-9]{{1,{len(str(most))}}}")
+
+    def read(text: str) -> int:
+        if digits.fullmatch(text) is None or not 1 <= int(text) <= most:
+            raise ValueError(f"{text!r} is no {what}; it should be a whole number in 1…{most}")
+        return int(text)
+
+    return read
 
 
-def read_window(text: str) -> int:
-    if not re.fullmatch(r"\d{1,4}", text) or not 1 <= int(text) <= 1024:
-        raise ValueError(f"{text!r} is no window; it should be a whole number in 1…1024")
-    return int(text)
-
-
-def read_attempts(text: str) -> int:
-    if not re.fullmatch(r"\d{1,3}", text) or not 1 <= int(text) <= 255:
-        raise ValueError(f"{text!r} is no number of attempts; it should be a whole number in 1…255")
-    return int(text)
+read_workers = _number_reader("number of workers", 1024)
+read_window = _number_reader("window", 1024)
+read_attempts = _number_reader("number of attempts", 255)
+read_requests = _number_reader("number of requests", 999_999_999)
+read_jobs = _number_reader("number of jobs", 999_999_999)
+read_count = _number_reader("number", 999_999_999)
 
 
 def bound_argument(name: str) -> Callable[[F], F]:
@@ -154,7 +150,7 @@ def health_argument(function: F) -> F:
 
 def in_flight_option(function: F) -> F:
     return click.option(
-        "--max-in-flight", metavar="N", default="65536", show_default=True, callback=read_by(read_count),
+        "--max-in-flight", metavar="N", default="65536", show_default=True, callback=read_by(read_requests),
         help="Requests that may be unanswered at a time; more are answered 503 with Retry-After.",
     )(function)  # fmt: skip
 

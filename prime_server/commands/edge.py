@@ -4,13 +4,12 @@
 parameters: there are many, and all go to the server.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from prime_server.commands.cli import read_by, read_seconds, read_size
+from prime_server.commands.cli import read_by, read_count, read_seconds, read_size
 from prime_server.cors import Cors, is_token
 from prime_server.hub import check_server_header
 from prime_server.limits import Limits
@@ -66,12 +65,6 @@ def read_max_age(text: str) -> int:
 def read_server_header(text: str) -> str:
     check_server_header(text)
     return text
-
-
-def read_count(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text) or not int(text):
-        raise ValueError(f"{text!r} is no number; it should be a whole number in 1…999999999")
-    return int(text)
 
 
 def read_count_or_0(text: str) -> int:

@@ -22,7 +22,7 @@ Examples:
 @cli.drain_argument
 @cli.attempts_option
 @click.option(
-    "--max-backlog", metavar="N", default="65536", show_default=True, callback=cli.read_by(cli.read_count),
+    "--max-backlog", metavar="N", default="65536", show_default=True, callback=cli.read_by(cli.read_jobs),
     help="Jobs that may wait for a worker; more are refused with 503.",
 )  # fmt: skip
 @cli.queued_option

@@ -28,11 +28,16 @@ class _Run(click.Command):
         return super().parse_args(ctx, joined)
 
 
+def _how_many(functions: int, numbers: int) -> str:
+    take = "1 function takes 1 number" if functions == 1 else f"{functions} functions take 1 number or {functions}"
+    return f"{take}, not {numbers}"
+
+
 def read_numbers(text: str) -> list[int]:
     return [cli.read_workers(number) for number in text.split(",")]
 
 
-@click.group(name="prime_server", context_settings=cli.CONTEXT)
+@click.group(name="prime_server", context_settings=cli.CONTEXT, no_args_is_help=False)
 @click.version_option(package_name="prime-server")
 def command() -> None:
     """Put slow Python functions behind HTTP, without short jobs waiting behind long ones."""
@@ -99,7 +104,7 @@ def run(
     SIGTERM or Ctrl-C drains and ends all, a second one ends all at once. Exit status 4: a function can't be imported or isn't callable.
     """
     if len(workers) not in (1, len(applications)):
-        raise click.BadParameter(f"{len(applications)} stages take 1 or {len(applications)} numbers, not {len(workers)}", param_hint="'--workers'")
+        raise click.BadParameter(_how_many(len(applications), len(workers)), param_hint="'--workers'")
     limits = edge.limits_of(request_timeout=timeout, max_request=max_request, max_in_flight=max_in_flight, max_payload=max_queued_bytes)
     try:
         run_processes(

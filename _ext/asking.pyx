@@ -178,7 +178,6 @@ cdef class Asking(Connections):
     cdef void postpone(self, Pending* pending) noexcept nogil:
         cdef Multipart asked = pending.asked
         start(&pending.asked)
-        self.interrupt(pending)
         self.forget(pending)
         pending.asked = asked
         pending.postponed = True

@@ -24,6 +24,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from prime_server._ext.clock cimport now_us
+from prime_server._ext.cpoll cimport POLLIN, POLLOUT, poll, pollfd
 from prime_server._ext.http_head cimport COMPLETE, FAILED, Limits
 from prime_server._ext.http_response cimport (
     ParsedResponse, ResponseParser, response_end, response_eof, response_expect, response_feed, response_idle, response_start,
@@ -36,15 +37,6 @@ from prime_server._ext.response cimport received_response
 import os
 
 from prime_server.errors import ProtocolError
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd*, unsigned long, int)
-    short POLLIN
-    short POLLOUT
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int, void*, size_t, int)

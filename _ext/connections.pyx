@@ -403,12 +403,20 @@ cdef class Connections:
             self.streams_looked = now if now - self.streams_looked >= LOOK_US else self.streams_looked
         return pending
 
+    cdef Pending* coming_by(self, int descriptor) noexcept nogil:
+        cdef Pending* pending = self.streams
+        while pending != NULL and pending.descriptor != descriptor:
+            pending = pending.newer
+        return pending
+
     cdef bint has_room(self, Connection* connection, size_t size) noexcept nogil:
-        return (
-            size <= WHOLE_WINDOW
-            and connection.output.size + connection.held + connection.promised + size <= PROMISED_MOST
-            and self.unread <= self.max_unread_in_all // 2
-        )
+        return size <= WHOLE_WINDOW and self.fits(connection, size) and self.unread <= self.max_unread_in_all // 2
+
+    cdef bint is_behind(self, const Connection* connection) noexcept nogil:
+        return connection.output.size >= WHOLE_WINDOW
+
+    cdef bint fits(self, const Connection* connection, size_t size) noexcept nogil:
+        return connection.output.size + connection.held + connection.promised + size <= PROMISED_MOST
 
     cdef void begin_stream(self, Pending* pending, size_t whole) noexcept nogil:
         self.unlink(pending)

@@ -67,11 +67,31 @@ cdef class Drain:
         """When a balancer that knows was last seen, or one that doesn't know yet."""
         return max(self.sessions.health_failed, self.sessions.last_request)
 
+    cdef void refuse_postponed(self, Connection* connection, int64_t now) noexcept nogil:
+        """What was to be asked for again at its turn, from the last on, so that none has its turn meanwhile."""
+        cdef Pending* postponed = connection.first
+        cdef Pending* pending
+        while postponed != NULL:
+            postponed = NULL
+            pending = connection.first
+            while pending != NULL:
+                if pending.postponed:
+                    postponed = pending
+                pending = pending.next
+            if postponed != NULL:
+                postponed.postponed = False
+                connection.lingering = True
+                self.sessions.refuse(connection, postponed, 503, "the server is shutting down", 1, now)
+
     cdef void cut_off(self, int64_t now) noexcept nogil:
         cdef Connection* connection
         cdef Pending* pending
         self.sessions.pipelined_until = now
         self.sessions.waits[<int>FOR_END] = LAST_LINGER_US
+        connection = self.sessions.all
+        while connection != NULL:
+            self.refuse_postponed(connection, now)
+            connection = connection.next
         while self.sessions.oldest != NULL or self.sessions.streams != NULL:
             pending = self.sessions.oldest if self.sessions.oldest != NULL else self.sessions.streams
             pending.connection.lingering = True

@@ -8,7 +8,8 @@ Over the bound of connections a newcomer takes the place of the one that has bee
 the bound of its address by 429. When the process is short of descriptors, or too many are being turned away, the listener leaves the wait until
 a connection has closed or a moment has passed: the backlog holds the newcomers, and the loop doesn't spin. Short of them it is before the last one
 is gone: a quarter, up to 64, are kept for workers that come or come back. They would have to wait for as long as clients stay, while libzmq spins;
-and over ipc it ends the process when it has none for a newcomer.
+and over ipc it ends the process when it has none for a newcomer. Workers that are threads have theirs already, and take most of few: a sixteenth is
+kept for what work functions open.
 
 A listener that closes resets whoever is in its backlog, or about to be. So before, newcomers are kept out while those who have come are taken: on
 Linux the first segment of a handshake is dropped (the client sends another one a second later, and is refused), on others that moment is left.
@@ -22,6 +23,7 @@ from posix.unistd cimport close as close_descriptor
 from posix.unistd cimport dup
 
 from prime_server._ext.addresses cimport addresses_end, addresses_enter, addresses_leave, addresses_start
+from prime_server._ext.clock cimport sooner
 from prime_server._ext.output cimport Piece, bytes_of
 from prime_server._ext.readiness cimport HUNG_UP, READABLE, WRITABLE, ready_remove, ready_set
 
@@ -127,12 +129,20 @@ cdef enum:
     SHUT_US = 5000         # for handshakes to end, before the listener closes
     PIECES = 64            # written in one call
     PAUSE_US = 100000      # the listener rests, out of descriptors
-    KEPT = 64              # descriptors for others than clients
+    KEPT = 64              # descriptors for workers, whose connections come and go, and for what work functions open
     TURNED_AWAY = 128      # connections over the bound, at most, for as long as it takes to tell them
 
 
 cdef class Edge:
-    def __cinit__(self, Sessions sessions not None, listener, *, Py_ssize_t max_connections=65536, Py_ssize_t max_connections_per_address=0):
+    def __cinit__(
+        self,
+        Sessions sessions not None,
+        listener,
+        *,
+        bint threads=False,
+        Py_ssize_t max_connections=65536,
+        Py_ssize_t max_connections_per_address=0,
+    ):
         self.sessions = sessions
         self.listener = listener
         self.descriptor = listener.fileno()
@@ -140,7 +150,7 @@ cdef class Edge:
         self.queue = -1
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if most != resource.RLIM_INFINITY:
-            self.crowded_from = max(1, min(most - min(most // 4, KEPT), 1 << 30))
+            self.crowded_from = max(1, min(most - min(most // (16 if threads else 4), KEPT), 1 << 30))
         self.max_connections = max_connections
         self.max_per_address = max_connections_per_address
         self.buffer = <char*>malloc(BUFFER_SIZE)
@@ -358,14 +368,14 @@ cdef class Edge:
         if self.shut_at and self.descriptor >= 0:
             if self.shut_at <= now:
                 self.shut(now)
-            elif next < 0 or self.shut_at < next:
-                next = self.shut_at
+            else:
+                next = sooner(next, self.shut_at)
         if self.listen_again and self.descriptor >= 0:
             if self.listen_again <= now:
                 self.listen_again = 0
                 self.listening = ready_set(self.queue, self.descriptor, <void*>self, 0, READABLE, True) == 0
-            elif next < 0 or self.listen_again < next:
-                next = self.listen_again
+            else:
+                next = sooner(next, self.listen_again)
         return next
 
     cdef void close(self, int64_t now) noexcept nogil:

@@ -7,10 +7,11 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t
 
-from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
+from prime_server._ext.balancer cimport Balancer
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.info cimport Info, read_info
 from prime_server._ext.libzmq cimport Message, Multipart, add, close_all, copy_in, data_of, frame, size_of, start
+from prime_server._ext.outgoing cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER
 
 
 cdef int fill(Multipart* parts, object frames) except -1:

@@ -23,6 +23,7 @@ from posix.time cimport nanosleep, timespec
 from posix.unistd cimport _exit
 
 from prime_server._ext.clock cimport now_us
+from prime_server._ext.cpoll cimport POLLIN, poll, pollfd
 from prime_server._ext.cthreads cimport (
     atomic_load,
     atomic_load_ordered,
@@ -46,10 +47,6 @@ from prime_server._ext.scheduling cimport slice_quick, slice_usual, this_thread
 
 cdef extern from "<signal.h>" nogil:
     int pthread_sigmask(int, const sigset_t*, sigset_t*)
-
-cdef extern from "<poll.h>" nogil:
-    int POLLIN
-    int poll(pollfd*, unsigned long, int)
 
 cdef enum:
     TICK = 1000000             # ns

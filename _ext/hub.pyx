@@ -9,7 +9,8 @@ descriptor readable, and any later call on the socket may take it off again. So 
 every send on it, until a receive has found nothing: only then may the loop wait. To look costs libzmq two system calls, so nothing else is looked
 at. Waiting in zmq_poll instead, with the epoll's descriptor among the sockets, was measured against this (the demo, 5 interleaved pairs): as fast
 at 8 and 64 connections, and slower at 1, by a ninth. Each socket is drained up to a bound before the next,
-so that neither clients nor workers starve. Who has gone is told by monitors (watch.pyx), once all that has come from there has been read.
+so that neither clients nor workers starve. Who has gone is told by monitors (watch.pyx), once all that has come from there has been read:
+of workers a moment later, as others may have gone at the same time, which are not to be given their jobs.
 """
 
 from libc.errno cimport errno
@@ -17,8 +18,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 from posix.unistd cimport close, read, write
 
-from prime_server._ext.balancer cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER, Balancer
-from prime_server._ext.clock cimport now_us
+from prime_server._ext.balancer cimport Balancer
+from prime_server._ext.clock cimport now_us, sooner
 from prime_server._ext.connections cimport Connection, Pending
 from prime_server._ext.drain cimport Drain
 from prime_server._ext.info cimport FLAG_FINISHED, RESTART_SIZE, Info, read_hello, read_info, read_restart, write_cancel
@@ -47,9 +48,11 @@ from prime_server._ext.lifecycle cimport (
     process_state,
 )
 from prime_server._ext.memory cimport tide_look
+from prime_server._ext.outgoing cimport TO_SESSIONS, TO_UPSTREAM, TO_WORKER
 from prime_server._ext.readiness cimport READABLE, READY_MAX, Ready, ready_open, ready_remove, ready_set, ready_wait
 from prime_server._ext.report cimport report_malformed
 from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_start
+from prime_server._ext.watch cimport Ends
 
 import os
 import threading
@@ -75,10 +78,12 @@ cdef enum:
     RETRY_US = 100000          # a job that no proxy has taken is offered again
     LOG_DELAY_US = 50000       # a line waits at most so long
     SIGNAL_CHECK_US = 500000   # on the main thread, without quiesce(): how long Ctrl-C may take
+    CROWDED = 4                # requests in flight, so that the hub hands out a batch at a time
     PER_REQUEST = 1024         # bytes, what a waiting one takes beside its own, about
     PER_CONNECTION = 4096
     NOTHING_US = 500000        # a draining proxy that never had a job is done by then
     QUIET_US = 1250000         # and one that has none now, as servers wait a second for their clients; at once if nobody is left who could send one
+    MOURNING_US = 30000        # others may have died at the same time: a job that went on to one of them would seem to have killed two
 
 
 cdef class Hub:
@@ -109,7 +114,7 @@ cdef class Hub:
             self.drain = Drain(edge)
             self.interrupt = underlying(interrupt)
             self.kept.append(interrupt)
-            self.link(loopback, LOOPBACK, -1)
+            self.watched(loopback, LOOPBACK, -1)
             if proxy is not None:
                 self.proxy = self.watched(proxy, PROXY, -1)
         for index, (balancer, upstream, downstream) in enumerate(stages):
@@ -147,7 +152,7 @@ cdef class Hub:
         socket, monitor = pair
         cdef Link* link = self.link(socket, kind, stage)
         cdef Link* monitoring = self.link(monitor, MONITOR, stage)
-        cdef Watch watch = Watch(monitor)
+        cdef Watch watch = Ends(monitor) if kind == LOOPBACK else Watch(monitor)
         self.kept.append(watch)
         link.watch = monitoring.watch = <void*>watch
         monitoring.of = link
@@ -167,7 +172,7 @@ cdef class Hub:
         hub_enters()
         try:
             with nogil:
-                patience_start(&self.patience, False)
+                patience_start(&self.patience, True)
                 self.loop(signals)
         finally:
             patience_end(&self.patience)
@@ -216,10 +221,10 @@ cdef class Hub:
                 if now - self.log_flushed >= LOG_DELAY_US:
                     self.sessions.log.flush()
                     self.log_flushed = now
-                if self.sessions.log.used and (timeout < 0 or timeout > LOG_DELAY_US):
-                    timeout = LOG_DELAY_US
-            if signals and process_state() == RUNNING and (timeout < 0 or timeout > SIGNAL_CHECK_US):
-                timeout = SIGNAL_CHECK_US
+                if self.sessions.log.used:
+                    timeout = sooner(timeout, LOG_DELAY_US)
+            if signals and process_state() == RUNNING:
+                timeout = sooner(timeout, SIGNAL_CHECK_US)
             if busy:
                 timeout = 0
             if self.edge is not None:
@@ -352,7 +357,14 @@ cdef class Hub:
         cdef int index
         if link.kind == PROXY:
             self.reconnected(link, now)
+        elif link.kind == LOOPBACK:
+            self.cut_off(link, now)
         elif link.kind == DOWNSTREAM and (<Watch>link.watch).gone:
+            if link.mourned == 0:
+                link.mourned = now
+            if now - link.mourned < MOURNING_US:
+                return
+            link.mourned = 0
             # So is what they had sent to others before.
             for index in range(self.link_count):
                 if self.links[index].kind == LOOPBACK or self.links[index].kind == UPSTREAM:
@@ -365,6 +377,17 @@ cdef class Hub:
             elif link.kind == UPSTREAM:
                 (<Balancer>self.stages[link.stage]).left(data_of(&peer), size_of(&peer), now)
             zmq.msg_close(&peer)
+
+    cdef void cut_off(self, Link* loopback, int64_t now) noexcept nogil:
+        cdef size_t count = (<Ends>loopback.watch).known()
+        cdef size_t index
+        if count == 0:
+            return
+        for index in range(count):
+            if (<Ends>loopback.watch).descriptors[index] >= 0:
+                self.sessions.lost((<Ends>loopback.watch).descriptors[index], now)
+        (<Ends>loopback.watch).forget(count)
+        loopback.look |= (<Ends>loopback.watch).size > 0
 
     cdef void reconnected(self, Link* link, int64_t now) noexcept nogil:
         cdef int connects = (<Watch>link.watch).connects
@@ -452,11 +475,13 @@ cdef class Hub:
 
     cdef void look_at_pace(self, int64_t now) noexcept nogil:
         cdef double service = -1
+        cdef size_t in_flight = 0 if self.edge is None else self.sessions.in_flight
         cdef int stage
         for stage in range(self.stage_count):
             service = max(service, (<Balancer>self.stages[stage]).service)
+            in_flight = max(in_flight, (<Balancer>self.stages[stage]).pending())
             self.patience.long_at = max(self.patience.long_at, (<Balancer>self.stages[stage]).long_at)
-        patience_look(&self.patience, service, now)
+        patience_look(&self.patience, service, in_flight >= CROWDED, now)
 
     cdef int64_t tick(self, int64_t now) noexcept nogil:
         cdef int64_t next = -1
@@ -467,14 +492,13 @@ cdef class Hub:
             if self.sessions.dirty_first != NULL or self.sessions.interrupts_size or self.sessions.credits_size:
                 next = now  # what has timed out is to be answered and interrupted
             elif self.holding:
-                next = now + RETRY_US if next < 0 or next > now + RETRY_US else next
+                next = sooner(next, now + RETRY_US)
         for stage in range(self.stage_count):
-            at = (<Balancer>self.stages[stage]).tick(now)
-            if at >= 0 and (next < 0 or at < next):
-                next = at
-        at = tide_look(&self.tide, self.level(), now)
-        if at >= 0 and (next < 0 or at < next):
-            next = at
+            next = sooner(next, (<Balancer>self.stages[stage]).tick(now))
+            if self.downstreams[stage].mourned:
+                self.downstreams[stage].look |= now - self.downstreams[stage].mourned >= MOURNING_US
+                next = sooner(next, self.downstreams[stage].mourned + MOURNING_US)
+        next = sooner(next, tide_look(&self.tide, self.level(), now))
         if self.stop_at:
             if self.edge is not None:
                 at = self.drain.next()
@@ -482,8 +506,7 @@ cdef class Hub:
                 at = now + 20000
             else:
                 at = self.stop_at
-            if next < 0 or at < next:
-                next = at
+            next = sooner(next, at)
         return next
 
     cdef size_t level(self) noexcept nogil:

@@ -195,13 +195,19 @@ cdef bint admit(Intake* self, WaitingJob* job, int64_t now) noexcept nogil:
     return wanted
 
 
+cdef inline int receive_job(Intake* self, Multipart* parts) noexcept nogil:
+    cdef int status = receive(self.upstream.socket, parts)
+    self.drained = status == 0
+    return status
+
+
 cdef int intake_fill(Intake* self, int64_t now) noexcept nogil:
     cdef int left = EARS
     cdef int status
     cdef WaitingJob* slot
     while left > 0 and self.waiting + self.unsent_count < (self.limit if self.upstream.greeted else 1) and self.waiting < self.capacity:
         slot = &self.jobs[(self.head + self.waiting) & (self.capacity - 1)]
-        status = receive(self.upstream.socket, &slot.parts)
+        status = receive_job(self, &slot.parts)
         if status <= 0:
             return status
         if admit(self, slot, now):
@@ -236,7 +242,7 @@ cdef int intake_return_arrivals(Intake* self, int64_t now) noexcept nogil:
     cdef int left = EARS
     cdef int status
     while left > 0:
-        status = receive(self.upstream.socket, &job.parts)
+        status = receive_job(self, &job.parts)
         if status <= 0:
             return status
         if admit(self, &job, now):
@@ -257,20 +263,21 @@ cdef int intake_window(const Intake* self) noexcept nogil:
     return 1 if window < 1 else self.limit if window > self.limit else <int>window
 
 
-cdef void intake_finish(Intake* self, uint64_t life, uint64_t key, int64_t now) noexcept nogil:
+cdef inline void make_room_for_a_key(Intake* self, int64_t now) noexcept nogil:
     if self.finished_count + self.returned_count >= MAX_KEYS:
         intake_report(self, now)
         if self.finished_count + self.returned_count >= MAX_KEYS:
             self.finished_count = self.returned_count = 0
+
+
+cdef void intake_finish(Intake* self, uint64_t life, uint64_t key, int64_t now) noexcept nogil:
+    make_room_for_a_key(self, now)
     put_key(self.finished + self.finished_count * KEY_SIZE, life, key)
     self.finished_count += 1
 
 
 cdef void intake_return(Intake* self, uint64_t life, uint64_t key, int64_t now) noexcept nogil:
-    if self.finished_count + self.returned_count >= MAX_KEYS:
-        intake_report(self, now)
-        if self.finished_count + self.returned_count >= MAX_KEYS:
-            self.finished_count = self.returned_count = 0
+    make_room_for_a_key(self, now)
     put_key(self.returned + self.returned_count * KEY_SIZE, life, key)
     self.returned_count += 1
     self.counters.returned += 1
@@ -342,6 +349,7 @@ cdef int intake_report(Intake* self, int64_t now) noexcept nogil:
         return 0
     self.reported = now
     status = send(self.upstream.socket, &parts)
+    self.drained = False
     self.owed = status == 0
     if status <= 0:
         close_all(&parts)

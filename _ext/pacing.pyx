@@ -11,6 +11,7 @@ lent.
 """
 
 from prime_server._ext.clock cimport now_us
+from prime_server._ext.cpoll cimport POLLIN, poll, pollfd
 from prime_server._ext.cthreads cimport atomic_load, mutex_lock, mutex_unlock
 from prime_server._ext.info cimport (
     FLAG_BEHIND,
@@ -30,14 +31,6 @@ from prime_server._ext.intake cimport CLIENT_LEFT, DEADLINE_PASSED, intake_guard
 from prime_server._ext.libzmq cimport add, close_all, copy_in, data_of, frame, send, size_of, start, zmq
 from prime_server._ext.outcome cimport ANSWERED, BROKEN_OFF, NOBODY_WAITS, STREAMED
 from prime_server._ext.table cimport mixed
-
-cdef extern from "poll.h" nogil:
-    int POLLIN
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd*, unsigned long, int)
 
 cdef enum:
     BIG = 1572864              # bytes of an answer from which on it leaves in pieces

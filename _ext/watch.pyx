@@ -9,13 +9,15 @@ is heard first. If a peer was gone before it was tied, nobody is told; there is 
 
 The monitor is unbounded, as a full one would stop the context's I/O thread, and is read whenever its descriptor says so: it must stay alive and be
 read as long as the socket. Peers over inproc have neither descriptors nor ends.
+
+Of a socket whose peers have no routing id, as PULL, `Ends` tells the descriptors themselves: each names whoever had sent by it what has been read.
 """
 
 from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 
-from prime_server._ext.czmq cimport ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_SRCFD
+from prime_server._ext.czmq cimport ZMQ_EVENT_ACCEPTED, ZMQ_EVENT_DISCONNECTED, ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_SRCFD
 from prime_server._ext.libzmq cimport Multipart, close_all, copy_in, data_of, descriptor_of, frame, receive, size_of, underlying, zmq
 
 cdef enum:
@@ -55,7 +57,12 @@ cdef class Watch:
                     self.closed(value)
                 elif event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
                     self.connects += 1
+                elif event == ZMQ_EVENT_ACCEPTED:
+                    self.opened(value)
             close_all(&parts)
+
+    cdef void opened(self, uint32_t descriptor) noexcept nogil:
+        pass
 
     cdef void closed(self, uint32_t descriptor) noexcept nogil:
         cdef Message* grown
@@ -100,3 +107,36 @@ cdef class Watch:
         self.gone -= 1
         memcpy(into, &self.ended[self.gone], sizeof(Message))
         return True
+
+
+cdef class Ends(Watch):
+    def __dealloc__(self):
+        free(self.descriptors)
+
+    cdef void opened(self, uint32_t descriptor) noexcept nogil:
+        # What has been read may have come by this one already; whoever had it before isn't told from it any more.
+        cdef size_t index
+        for index in range(self.size):
+            if self.descriptors[index] == <int>descriptor:
+                self.descriptors[index] = -1
+
+    cdef void closed(self, uint32_t descriptor) noexcept nogil:
+        cdef int* grown
+        if self.size == self.capacity:
+            grown = <int*>realloc(self.descriptors, (self.capacity * 2 if self.capacity else SMALLEST) * sizeof(int))
+            if grown == NULL:
+                return
+            self.descriptors = grown
+            self.capacity = self.capacity * 2 if self.capacity else SMALLEST
+        self.descriptors[self.size] = <int>descriptor
+        self.size += 1
+
+    cdef size_t known(self) noexcept nogil:
+        cdef size_t count = self.size
+        if count:
+            self.listen()
+        return count
+
+    cdef void forget(self, size_t count) noexcept nogil:
+        self.size -= count
+        memmove(self.descriptors, self.descriptors + count, self.size * sizeof(int))

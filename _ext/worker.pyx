@@ -18,6 +18,7 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close, read, write
 
+from prime_server._ext.cpoll cimport POLLIN, poll, pollfd
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.czmq cimport ZMQ_POLLIN, ZMQ_POLLOUT, zmq_pollitem_t
 from prime_server._ext.guardian cimport OVERDUE_STATUS, enter_user_code, guardian_start, guardian_stop, leave_user_code
@@ -71,14 +72,6 @@ import os
 
 import zmq as pyzmq
 
-cdef extern from "poll.h" nogil:
-    int POLLIN
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd*, unsigned long, int)
-
 cdef enum:
     REPORT_EVERY = 100         # us, while jobs wait
     REPORT_AFTER = 16          # jobs
@@ -98,6 +91,12 @@ cdef enum:
     SEEN_ROOM = 8              # towards the proxy
 
 OVERDUE = OVERDUE_STATUS
+
+
+cdef inline int seen_of(short others, short pipe, short leave) noexcept nogil:
+    """By what is ready of the interrupts and the two descriptors."""
+    return (SEEN_OTHERS if others else 0) | (SEEN_PIPE if pipe else 0) | (SEEN_LEAVE if leave else 0)
+
 
 cdef inline int64_t now_ns() noexcept nogil:
     cdef timespec at
@@ -183,7 +182,7 @@ cdef class WorkerLoop:
         try:
             with nogil:
                 mutex_lock(&self.intake.lock)
-                patience_start(&self.patience, True)
+                patience_start(&self.patience, False)
                 try:
                     self.loop()
                 finally:
@@ -242,7 +241,7 @@ cdef class WorkerLoop:
         while True:
             now = self.now // 1000
             if now - self.patience.looked >= PATIENCE_EVERY:
-                patience_look(&self.patience, intake.service / 1000.0 if intake.service else -1.0, now)
+                patience_look(&self.patience, intake.service / 1000.0 if intake.service else -1.0, True, now)
             if intake.counters.malformed != self.complaints and now - self.complained >= COMPLAIN_EVERY:
                 with gil:
                     self.complain()
@@ -361,7 +360,7 @@ cdef class WorkerLoop:
         cdef pollfd items[MAX_STAGES + 4]
         cdef int count = 4 + intake.stage_count
         cdef int index
-        cdef int events = events_of(intake.upstream.socket)
+        cdef int events = 0 if intake.drained else events_of(intake.upstream.socket)
         cdef int status
         if events < 0:
             return WAIT_FAILED
@@ -386,12 +385,7 @@ cdef class WorkerLoop:
             return WAIT_INTERRUPTED
         if status == 0:
             return seen[0]
-        if items[1].revents:
-            seen[0] |= SEEN_OTHERS
-        if items[2].revents:
-            seen[0] |= SEEN_PIPE
-        if items[3].revents:
-            seen[0] |= SEEN_LEAVE
+        seen[0] |= seen_of(items[1].revents, items[2].revents, items[3].revents)
         for index in range(4, count):
             if items[index].revents:
                 seen[0] |= SEEN_OTHERS
@@ -429,12 +423,7 @@ cdef class WorkerLoop:
             return WAIT_INTERRUPTED if zmq.last_error() == EINTR else WAIT_FAILED
         if items[0].revents & ZMQ_POLLOUT:
             seen[0] |= SEEN_ROOM
-        if items[1].revents:
-            seen[0] |= SEEN_OTHERS
-        if items[2].revents:
-            seen[0] |= SEEN_PIPE
-        if items[3].revents:
-            seen[0] |= SEEN_LEAVE
+        seen[0] |= seen_of(items[1].revents, items[2].revents, items[3].revents)
         for index in range(5, count):
             if items[index].revents:
                 seen[0] |= SEEN_OTHERS

@@ -9,6 +9,8 @@ import os
 import re
 import socket
 import stat
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import zmq
@@ -41,32 +43,71 @@ def parse_listen(endpoint: str) -> tuple[str, int] | str:
             return host, port
     for scheme in ("unix://", "unix:", "ipc://"):
         if endpoint.startswith(scheme) and len(endpoint) > len(scheme):
-            return endpoint[len(scheme) :]
+            path = endpoint.removeprefix(scheme)
+            _check_length(endpoint, path)
+            return path
     raise ValueError(
         f"{endpoint!r} is no endpoint to listen on: tcp://127.0.0.1:8002, tcp://[::1]:8002, tcp://*:8002, unix:/run/app.sock or "
         "ipc:///run/app.sock are"
     )
 
 
+def _check_length(endpoint: str, path: str) -> None:
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise ValueError(f"{endpoint!r} is too long: a path has at most {_MAX_PATH} bytes")
+
+
 def listen(endpoint: str) -> socket.socket:
-    """A listening, non-blocking socket. Raises `ValueError` for a wrong endpoint, `OSError` where it can't be bound."""
+    """A listening, non-blocking socket; of a unix one the file goes when it is closed.
+
+    Raises `ValueError` for a wrong endpoint, `OSError` with the endpoint in its text where it can't be bound.
+    """
     where = parse_listen(endpoint)
-    if isinstance(where, str):
-        return _listen_unix(where)
-    host, port = where
+    try:
+        listener = _listen_unix(where) if isinstance(where, str) else _listen_tcp(*where)
+    except socket.gaierror as error:
+        raise OSError(error.errno, f"{endpoint}: {error.strerror}") from error
+    except OSError as error:
+        raise OSError(error.errno, f"{endpoint}: {os.strerror(error.errno) if error.errno else error}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def _listen_tcp(host: str, port: int) -> socket.socket:
     dual = host == "*" and socket.has_dualstack_ipv6()
     if dual:
-        return _listening(socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG))
-    try:
-        found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise OSError(error.errno, f"{host}: {error.strerror}") from error
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+    found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
-    return _listening(socket.create_server(address, family=family, backlog=BACKLOG))
+    return socket.create_server(address, family=family, backlog=BACKLOG)
+
+
+class _UnixListener(socket.socket):
+    """Takes its file along when it is closed, unless that is another's by now: of a successor that began while this one drained."""
+
+    _file: tuple[str, tuple[int, ...]] | None = None
+
+    def bind(self, path: Any) -> None:
+        super().bind(path)
+        self._file = os.path.abspath(path), _identity(path)
+
+    def close(self) -> None:
+        super().close()
+        if self._file is not None:
+            path, identity = self._file
+            self._file = None
+            with contextlib.suppress(OSError):
+                if _identity(path) == identity:
+                    os.unlink(path)
+
+
+def _identity(path: str) -> tuple[int, ...]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino, found.st_mtime_ns  # a new file may be given the old one's number
 
 
 def _listen_unix(path: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         try:
             listener.bind(path)
@@ -79,7 +120,7 @@ def _listen_unix(path: str) -> socket.socket:
     except BaseException:
         listener.close()
         raise
-    return _listening(listener)
+    return listener
 
 
 def _is_stale(path: str) -> bool:
@@ -94,11 +135,6 @@ def _is_stale(path: str) -> bool:
         except OSError:
             return False
     return False
-
-
-def _listening(listener: socket.socket) -> socket.socket:
-    listener.setblocking(False)
-    return listener
 
 
 def name_of(listener: socket.socket) -> str:
@@ -123,8 +159,7 @@ def check_internal(endpoint: str, *, bind: bool) -> None:
             return
     elif endpoint.startswith("ipc://"):
         path = endpoint.removeprefix("ipc://")
-        if len(os.fsencode(path)) > _MAX_PATH:
-            raise ValueError(f"{endpoint!r} is too long: a path has at most {_MAX_PATH} bytes")
+        _check_length(endpoint, path)
         if path and (bind or path != "*"):
             return
     here = "to bind to" if bind else "to connect to"
@@ -139,7 +174,7 @@ class _Guarded(zmq.Socket[bytes]):
     a lock on a file beside it. The kernel drops the lock with the process; the file is removed when the socket is closed.
     """
 
-    _locks: dict[str, int] = {}  # noqa: RUF012 - replaced by the instance's own; declared as a socket takes no undeclared attributes
+    _locks: Mapping[str, int] = MappingProxyType({})  # declared here, as a socket takes no undeclared attributes
 
     def guard(self, endpoint: str) -> None:
         """Raises `zmq.ZMQError` where the path is in use."""
@@ -204,7 +239,7 @@ _monitors = itertools.count()
 
 def _monitor(watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
     endpoint = f"inproc://prime-server-monitor-{next(_monitors)}"
-    watched.monitor(endpoint, zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    watched.monitor(endpoint, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
     made: zmq.Socket[bytes] = watched.context.socket(zmq.PAIR)
     made.linger = 0
     made.rcvhwm = 0
@@ -224,11 +259,11 @@ def zmq_socket(
 ) -> zmq.Socket[bytes]:
     """A socket between the parts (wire.md), bound or connected. A peer that has been silent for three heartbeats is cut off.
 
-    To `monitors` a socket is added that hears, from the first on, of the ends of its connections and of those that it has made itself. That one has
+    To `monitors` a socket is added that hears, from the first on, of its connections' beginnings and ends. That one has
     to be read until this one is closed. It is unbounded, as a full one would stop the whole context's I/O.
 
     A bound ipc path is locked against others until the socket is closed; binding to more than this machine is warned of. Raises `zmq.ZMQError` with
-    the endpoint in its text, `OSError` where an ipc path's directory can't be written to.
+    the endpoint in its text, `OSError` likewise where an ipc path's directory can't be written to.
     """
     guarded = bind is not None and bind.startswith("ipc://") and not bind.startswith(("ipc://@", "ipc://*"))
     made: zmq.Socket[bytes] = context.socket(kind, socket_class=_Guarded) if guarded else context.socket(kind)
@@ -258,6 +293,8 @@ def zmq_socket(
                 made.connect(connect)
         except zmq.ZMQError as error:
             raise zmq.ZMQError(error.errno, f"{endpoint}: {error.strerror}") from None
+        except OSError as error:  # of the lock
+            raise OSError(error.errno, f"{endpoint}: {error.strerror}") from error
     except BaseException:
         made.close(0)
         raise

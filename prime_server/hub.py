@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
@@ -84,7 +85,7 @@ class Hub:
     ) -> None:
         self._sockets: list[zmq.Socket[bytes]] = []
         self._watched: list[zmq.Socket[bytes]] = []
-        self._log_file: IO[Any] | None = None
+        self._log_file: FileIO | None = None
         self._listener = None
         self._loop: Loop | None = None
         try:
@@ -93,12 +94,13 @@ class Hub:
             if listen is not None:
                 if loopback is None or interrupt is None:
                     raise ValueError("a server needs a loopback and an interrupt endpoint")
+                threads = loopback.startswith("inproc://")
                 policy = _policy(cors, methods, server_header, raw_targets)
                 sessions = _sessions(protocol, limits or Limits(), self._open_log(log), health_check, policy, retryable, not whole)
                 self._listener = listen_on(listen)
                 self._endpoint = name_of(self._listener)
-                edge = Edge(sessions, self._listener, **{name: getattr(limits or Limits(), name) for name in _OF_THE_EDGE})
-                hosted["loopback"] = self._socket(context, zmq.PULL, bind=loopback)
+                edge = Edge(sessions, self._listener, threads=threads, **{name: getattr(limits or Limits(), name) for name in _OF_THE_EDGE})
+                hosted["loopback"] = self._watched_socket(context, zmq.PULL, bind=loopback)
                 hosted["interrupt"] = self._socket(context, zmq.PUB, bind=interrupt)
                 if proxy is not None:
                     hosted["proxy"] = self._watched_socket(context, zmq.DEALER, connect=proxy)
@@ -144,9 +146,11 @@ class Hub:
         if isinstance(log, int):
             return AccessLog(log)
         if log == "-":
+            if sys.stdout is None:
+                raise OSError("the access log is to go to standard output, which is closed")
             return AccessLog(sys.stdout.fileno())
         if isinstance(log, (str, Path)):
-            log = self._log_file = open(log, "ab", buffering=0)  # noqa: SIM115 - closed by close()
+            log = self._log_file = FileIO(log, "a")
         return AccessLog(log.fileno())
 
     @property
@@ -226,6 +230,8 @@ def _sessions(
 ) -> Sessions:
     if isinstance(protocol, str) and protocol not in ("http", "netstring"):
         raise ValueError(f'protocol is "http", "netstring" or an object of your own class, not {protocol!r}')
+    if isinstance(protocol, type):
+        raise TypeError(f"protocol is an object, {protocol.__name__}() and not the class {protocol.__name__}")
     for name in () if isinstance(protocol, str) else ("feed", "serialize", "reject", "timeout", "keep_alive"):
         if not callable(getattr(protocol, name, None)):
             raise TypeError(f"a protocol has the method {name}(); {type(protocol).__name__} has none")
@@ -239,6 +245,10 @@ def _sessions(
 
 def worker_counts(stages: Sequence[Any], workers: int | Sequence[int]) -> list[int]:
     """The number of workers of each stage, given so or as one number for all. Raises `ValueError` where they don't fit."""
+    if isinstance(stages, (str, bytes)) or callable(stages):
+        raise TypeError(f"stages is a list of work functions, one for each stage, not {stages!r} alone")
+    if isinstance(workers, (str, bytes)):
+        raise TypeError(f"workers is a number or a list of numbers, not {workers!r}")
     counts = [workers] * len(stages) if isinstance(workers, int) else list(workers)
     if not stages:
         raise ValueError("a pipeline has at least one stage")

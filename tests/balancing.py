@@ -80,15 +80,19 @@ class Desk:
     def ours(self, *workers: str, window: int = 64, service: int | None = None) -> None:
         """Workers that have been greeted; `service` is the stage's service time, which it learns from a job of an earlier life."""
         for worker in workers:
-            self.report(worker, window=window, **({} if service is None else {"finished": [10**6], "service": service}))
+            if service is None:
+                self.report(worker, window=window)
+            else:
+                self.report(worker, window=window, finished=[10**6], service=service)
         assert set(self.sent()) == {(worker, "hello") for worker in workers}
 
     def ours_again(self, *workers: str) -> None:
         """The same where the service time is known already and jobs may wait for them: only the greetings are taken."""
         for worker in workers:
             self.report(worker, window=64)
-            (where, frames) = self.balancer.take_frames(self.now)
-            assert self.short(where, frames) == (worker, "hello")
+            message = self.balancer.take_frames(self.now)
+            assert message is not None
+            assert self.short(*message) == (worker, "hello")
 
     def lose(self, *workers: str) -> None:
         for worker in workers:

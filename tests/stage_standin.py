@@ -6,19 +6,21 @@ The proxy is one of the original's until `hello` is called.
 import itertools
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import zmq
 
-from prime_server import Worker
+from prime_server import Interrupted, Job, Response, Worker
 from prime_server._ext.info import RequestInfo
 
 PATIENCE = 20_000  # ms that anything may take at worst
 GET = b"GET /is_prime?possible_prime=7 HTTP/1.1\r\nHost: a\r\n\r\n"
 IDLE, LEAVING = 1, 2
 LIFE = 77
+IDEMPOTENT, HEAD, RESULT, MORE, REFUSAL, FROM_PROXY, NETSTRING, RAW, CANCEL = 0x1, 0x4, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x800
 
 
 class Report(NamedTuple):
@@ -94,7 +96,9 @@ class StandIn:
 
     @staticmethod
     def endpoint(socket: zmq.Socket[bytes]) -> str:
-        return socket.last_endpoint.rstrip(b"\0").decode()
+        end = socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(end, bytes)
+        return end.rstrip(b"\0").decode()
 
     @contextmanager
     def worker(self, work: Any, **options: Any) -> Iterator[Worker]:
@@ -168,3 +172,50 @@ class StandIn:
 
     def close(self) -> None:
         self.context.destroy(linger=0)
+
+
+# --- work functions ---------------------------------------------------------------------------------------------------------------------
+
+
+def ok(job: Job) -> Response:
+    return Response(200, "fine")
+
+
+class Gate:
+    """A work function that lets each job of a gated request wait until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.open = threading.Event()
+        self.seen: list[int] = []
+
+    def __call__(self, job: Job) -> Response:
+        self.seen.append(job.info.id)
+        if job.info.id == 1:
+            self.entered.set()
+            assert self.open.wait(PATIENCE / 1000)
+        return Response(200, str(job.info.id))
+
+
+class UntilInterrupted(Gate):
+    """Its first job checks until it is interrupted, for ever if need be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+        self.why = ""
+        self.at = 0.0
+
+    def __call__(self, job: Job) -> Response:
+        self.seen.append(job.info.id)
+        if job.info.id == 1:
+            self.entered.set()
+            try:
+                while True:
+                    job.check()
+            except Interrupted as error:
+                self.at = time.monotonic()
+                self.why = str(error)
+                self.told.set()
+                raise
+        return Response(200, str(job.info.id))

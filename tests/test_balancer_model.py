@@ -15,199 +15,13 @@ must be sent next, to whom. So these hold for every history that it finds:
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
 
 import pytest
+from balancer_model import BEAT_US, CROSSING_US, GONE_US, IMPOSSIBLE, STALLED_US, WINDOW_US, Job, Model, Worker
 from balancing import BEHIND, IDEMPOTENT, IDLE, LEAVING, LIFE, Desk, info, key
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-WINDOW_US, WAKE_US, STALLED_US, GONE_US, BEAT_US, CROSSING_US = 250, 150, 1_000, 50_000, 900_000, 20_000
-IMPOSSIBLE = 999  # the key of a job that nobody knows
-
-
-@dataclass(eq=False)
-class Job:
-    number: int
-    kind: str  # "again": may be repeated, "once": may not, "foreign": without our extension
-    sender: str
-    deadline: int | None
-    arrived: int
-    behind: bool = False  # others of its client's
-    strikes: int = 0
-    gives: int = 0
-    suspected: bool = False
-    cancelled: bool = False
-    last: Worker | None = None  # that had it
-    given: int = 0
-    end: str = ""
-
-    @property
-    def careful(self) -> bool:
-        return self.kind != "again" or self.strikes > 0 or self.suspected
-
-
-@dataclass(eq=False)
-class Worker:
-    name: str
-    ours: bool
-    window: int
-    heard: int
-    held: list[Job] = field(default_factory=list)  # oldest first
-    doubtful: Job | None = None
-    leaving: bool = False
-    stalled: bool = False
-    running: int | None = None
-    service: float | None = None
-    progress: int = 0
-    lost_at: int = 0
-
-    @property
-    def alone(self) -> bool:
-        return any(job.strikes or job.suspected for job in self.held)
-
-
-class Model:
-    def __init__(self, max_backlog: int, max_attempts: int) -> None:
-        self.max_backlog, self.max_attempts = max_backlog, max_attempts
-        self.jobs: list[Job] = []
-        self.backlog: list[Job] = []
-        self.second: list[Job] = []  # those behind others of their client's
-        self.turns = 0  # of the backlog, since one of these was given away
-        self.refusals: list[tuple[str, int, int]] = []
-        self.greetings: list[str] = []
-        self.greeted_peers: set[str] = set()
-        self.workers: list[Worker] = []
-        self.idle: list[Worker] = []  # longest idle first
-        self.gone: list[Worker] = []
-        self.filling: Worker | None = None  # was given the last job
-        self.service: float | None = None
-        self.turnaround: float | None = None
-        self.untold = 0
-
-    # --- what becomes of a job
-
-    def finish(self, job: Job, end: str) -> None:
-        assert not job.end, f"job {job.number} was {job.end} and now {end}"
-        job.end = end
-
-    def refuse(self, job: Job, status: int) -> None:
-        self.finish(job, str(status))
-        if job.sender and job.kind == "foreign":
-            self.untold += 1
-        else:
-            self.refusals.append((job.sender, status, job.number))
-
-    def strike(self, job: Job) -> None:
-        job.strikes += 2 if job.suspected else 1
-        if job.kind == "again" and job.strikes < 2 and job.gives < self.max_attempts:
-            self.backlog.insert(0, job)
-        else:
-            self.refuse(job, 500 if job.kind == "again" and job.strikes >= 2 else 502)
-
-    @property
-    def waiting(self) -> list[Job]:
-        return self.backlog + self.second
-
-    def leave(self, job: Job) -> None:
-        (self.backlog if job in self.backlog else self.second).remove(job)
-
-    def head(self) -> Job | None:
-        if self.second and (self.turns >= 7 or not self.backlog):
-            return self.second[0]
-        return self.backlog[0] if self.backlog else None
-
-    def learn(self, service: float) -> None:
-        self.service = service if self.service is None else self.service + (service - self.service) / 8
-
-    def limit(self) -> float:
-        if self.service is None:
-            return 1
-        return 64 if self.service == 0 else min(64, max(1, int(WINDOW_US / self.service)))
-
-    def pack(self) -> int:
-        if self.service is None:
-            return 0
-        return min(int(self.limit()), WAKE_US if self.service == 0 else int(WAKE_US / self.service + 1e-9))
-
-    def available(self, worker: Worker) -> bool:
-        if worker not in self.workers or worker.leaving or worker.stalled or worker.alone:
-            return False
-        return len(worker.held) < worker.window
-
-    def mean(self) -> float:
-        return self.service if self.service is not None else self.turnaround or 0
-
-    def expected_wait(self, behind: bool) -> int:
-        held = sum(len(worker.held) for worker in self.workers)
-        first, second = len(self.backlog), len(self.second)
-        ahead = second + min(first, 7 * (second + 1)) if behind else first + min(first // 7, second)
-        if len(self.idle) > ahead or not self.workers:
-            return 0
-        return int(self.mean() * (ahead + held) / len(self.workers))
-
-    def rank(self, worker: Worker) -> None:
-        idle = not worker.held and not worker.leaving and worker in self.workers
-        if idle and worker not in self.idle:
-            self.idle.append(worker)
-        elif not idle and worker in self.idle:
-            self.idle.remove(worker)
-
-    # --- what must be sent next
-
-    def next(self, now: int) -> tuple | None:
-        if self.greetings:
-            return (self.greetings.pop(0), "hello")
-        if not self.refusals:
-            while (job := self.head()) and job.deadline is not None and job.deadline <= now:
-                self.leave(job)
-                self.refuse(job, 504)
-                if self.refusals:
-                    break
-        if self.refusals:
-            return self.refusals.pop(0)
-        job = self.head()
-        if job is None:
-            return None
-        if self.idle:
-            worker = self.idle[0]
-            last = self.filling
-            if last and last.held and self.available(last) and len(last.held) < self.pack() and now - last.progress <= WAKE_US:
-                # what has been given away before isn't put behind others again while somebody is idle
-                worker = worker if job.careful or job.last else last
-        elif job.careful:
-            return None
-        else:
-            open_ = [
-                worker
-                for worker in self.workers
-                if worker.ours and self.available(worker) and len(worker.held) < self.limit() and now - worker.progress <= STALLED_US
-            ]
-            if not open_:
-                return None
-            fewest = min(len(worker.held) for worker in open_)
-            return (frozenset(worker.name for worker in open_ if len(worker.held) == fewest), job.number)
-        return (frozenset([worker.name]), job.number)
-
-    def give(self, name: str, now: int) -> None:
-        job = self.head()
-        assert job is not None
-        self.turns = 0 if job in self.second or not self.second else self.turns + 1
-        self.leave(job)
-        worker = next(worker for worker in self.workers if worker.name == name)
-        assert not any(job in other.held for other in self.workers)
-        assert not job.cancelled
-        assert not job.end
-        if not worker.held:
-            worker.progress = now
-            worker.stalled = False
-        worker.held.append(job)
-        job.gives += 1
-        job.last = self.filling = worker
-        job.given = now
-        self.rank(worker)
-
 
 numbers = st.integers(0, 63)
 mostly = st.sampled_from([True, True, True, False])
@@ -469,11 +283,11 @@ class Balancing(RuleBasedStateMachine):
                 job.suspected |= guess
                 model.backlog.insert(0, job)
         worker.held = []
-        job = worker.doubtful
-        if job is not None and job.kind == "again":
-            assert job.end == "finished"
-            job.end = ""
-            model.strike(job)
+        doubtful = worker.doubtful
+        if doubtful is not None and doubtful.kind == "again":
+            assert doubtful.end == "finished"
+            doubtful.end = ""
+            model.strike(doubtful)
         worker.doubtful = None
         worker.lost_at = self.desk.now
         model.workers.remove(worker)
@@ -505,7 +319,7 @@ class Balancing(RuleBasedStateMachine):
     @rule()
     def it_ticks(self) -> None:
         model, now = self.model, self.desk.now
-        for job in sorted((job for job in model.waiting if job.deadline is not None and job.deadline <= now), key=lambda job: job.deadline):
+        for job in sorted((job for job in model.waiting if job.expires_by(now)), key=lambda job: job.deadline or 0):
             model.leave(job)
             model.refuse(job, 504)
         # Those with the same deadline may expire in any order.
@@ -524,9 +338,9 @@ class Balancing(RuleBasedStateMachine):
     def take(self, *, sort: bool = False) -> None:
         """Takes what there is, and finds it as the model has it."""
         if sort:
-            expected = [self.model.next(self.desk.now) for _ in range(len(self.model.greetings) + len(self.model.refusals))]
-            got = [self.desk.short(*self.desk.balancer.take_frames(self.desk.now)) for _ in expected]
-            assert sorted(map(str, got)) == sorted(map(str, expected))
+            due = [self.model.next(self.desk.now) for _ in range(len(self.model.greetings) + len(self.model.refusals))]
+            messages = [self.desk.balancer.take_frames(self.desk.now) for _ in due]
+            assert sorted(str(message and self.desk.short(*message)) for message in messages) == sorted(map(str, due))
         while True:
             expected = self.model.next(self.desk.now)
             message = self.desk.balancer.take_frames(self.desk.now)
@@ -664,17 +478,21 @@ def test_long_histories(seed: int) -> None:
             machine.all_is_taken()
         else:
             model = machine.model
-            pick(
-                [
-                    lambda which=which: machine.job_is_cancelled(which) if machine.model.jobs else None,
-                    lambda which=which: machine.job_comes_again(which) if machine.model.waiting else None,
-                    lambda which=which: machine.result_of_a_job_that_waits_again_is_seen(which),
-                    lambda which=which: machine.worker_dies(which, True) if any(worker.held for worker in machine.model.workers) else None,
-                    lambda which=which: machine.dead_worker_is_heard(which) if machine.model.gone else None,
-                    lambda which=which: machine.worker_reports(which, pick([64, 1]), 64, 0, 1, True, True, True),
-                    machine.a_message_can_not_be_sent,
-                ]
-            )()
+            match chance.randrange(7):
+                case 0 if model.jobs:
+                    machine.job_is_cancelled(which)
+                case 1 if model.waiting:
+                    machine.job_comes_again(which)
+                case 2:
+                    machine.result_of_a_job_that_waits_again_is_seen(which)
+                case 3 if any(worker.held for worker in model.workers):
+                    machine.worker_dies(which, True)
+                case 4 if model.gone:
+                    machine.dead_worker_is_heard(which)
+                case 5:
+                    machine.worker_reports(which, pick([64, 1]), 64, 0, 1, True, True, True)
+                case 6:
+                    machine.a_message_can_not_be_sent()
             if len(model.workers) < 5:
                 machine.worker_comes(pick([None, 1, 5, 64, 64]), 1)
         machine.it_counts_right()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from prime_server.endpoints import check_internal, zmq_socket
+from prime_server.endpoints import check_internal, listen, zmq_socket
 
 
 @pytest.fixture
@@ -123,3 +123,24 @@ def test_what_other_machines_can_reach_is_warned_of(
         raise
     assert [record.levelname for record in caplog.records] == (["WARNING"] if warns else [])
     assert all(endpoint in record.getMessage() for record in caplog.records)
+
+
+def test_the_file_of_a_unix_socket_goes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = listen("unix:s")
+    with pytest.raises(OSError, match="unix:s: ") as caught:
+        listen("unix:s")
+    assert caught.value.errno == errno.EADDRINUSE
+    monkeypatch.chdir("/")
+    first.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_of_a_successor_stays(tmp_path: Path) -> None:
+    first = listen(f"unix:{tmp_path}/s")
+    os.close(first.detach())  # as at the beginning of the drain
+    second = listen(f"unix:{tmp_path}/s")
+    first.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
+    second.close()
+    assert list(tmp_path.iterdir()) == []

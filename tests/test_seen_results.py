@@ -25,7 +25,7 @@ def seen(desk: Desk, number: int, **fields: int) -> bool:
     return desk.balancer.done_by(info(number, **{"hops": 1, "attempt": 1, **fields}).to_bytes(), now=desk.now)
 
 
-def test_a_job_is_done_by_its_own_attempt_and_hop_alone():
+def test_a_job_is_done_by_its_own_attempt_and_hop_alone() -> None:
     desk = Desk()
     desk.ours("a")
     desk.job(1)
@@ -40,7 +40,7 @@ def test_a_job_is_done_by_its_own_attempt_and_hop_alone():
     assert desk.stats("held", "finished", "idle") == (0, 1, 1)
 
 
-def test_a_late_result_of_a_lost_worker_saves_the_second_run_until_it_has_begun():
+def test_a_late_result_of_a_lost_worker_saves_the_second_run_until_it_has_begun() -> None:
     desk = Desk()
     desk.ours("a")
     desk.job(1, 2)
@@ -61,7 +61,7 @@ def test_a_late_result_of_a_lost_worker_saves_the_second_run_until_it_has_begun(
     assert desk.stats("finished", "backlog", "held", "queued_bytes") == (2, 0, 0, 0)
 
 
-def test_the_originals_workers_tell_by_themselves():
+def test_the_originals_workers_tell_by_themselves() -> None:
     desk = Desk()
     desk.beat("a")
     desk.job(1, 2)
@@ -72,7 +72,7 @@ def test_the_originals_workers_tell_by_themselves():
     assert desk.sent() == [("a", 2)]
 
 
-def test_the_service_time_is_learnt_from_what_is_seen():
+def test_the_service_time_is_learnt_from_what_is_seen() -> None:
     desk = Desk()
     desk.ours("a")
     desk.report("a", window=64)
@@ -84,7 +84,7 @@ def test_the_service_time_is_learnt_from_what_is_seen():
     assert desk.sent() == [("a", 2), ("a", 3)]
 
 
-def test_what_was_seen_may_be_named_again_by_a_worker_that_leaves():
+def test_what_was_seen_may_be_named_again_by_a_worker_that_leaves() -> None:
     desk = Desk()
     desk.ours("a", window=4, service=1)
     desk.job(1, 2, 3)
@@ -95,7 +95,7 @@ def test_what_was_seen_may_be_named_again_by_a_worker_that_leaves():
     assert desk.stats("unknown", "workers", "backlog") == (1, 0, 1)  # the one by which the service time became known
 
 
-def test_a_worker_that_leaves_is_forgotten_with_its_last_result():
+def test_a_worker_that_leaves_is_forgotten_with_its_last_result() -> None:
     desk = Desk()
     desk.ours("a")
     desk.job(1)
@@ -106,7 +106,7 @@ def test_a_worker_that_leaves_is_forgotten_with_its_last_result():
     assert desk.stats("workers", "finished") == (0, 1)
 
 
-def test_an_idle_worker_is_believed_in_the_end():
+def test_an_idle_worker_is_believed_in_the_end() -> None:
     """The result that would have ended the job was lost."""
     desk = Desk()
     desk.ours("a")
@@ -130,7 +130,7 @@ def ok(job: Job) -> Response:
     return Response(200)
 
 
-def test_a_worker_reports_nothing_that_its_hub_sees():
+def test_a_worker_reports_nothing_that_its_hub_sees() -> None:
     """What runs long by accident is reported."""
     around = StandIn()
     flagged, reported = set(), set()
@@ -171,7 +171,7 @@ def favours(job: Job) -> Response:
     [(ok, {}, LIFE + 1), (ok, {}, 0), (ok, {"cleanup": dict}, LIFE), (slow, {}, LIFE), (favours, {}, LIFE)],
     ids=["another life", "none", "cleanup", "long", "heartbeat"],
 )
-def test_a_worker_reports_what_its_hub_does_not_see(work: Callable[[Job], Any], options: dict[str, Any], life: int):
+def test_a_worker_reports_what_its_hub_does_not_see(work: Callable[[Job], Any], options: dict[str, Any], life: int) -> None:
     around = StandIn()
     with around.worker(work, window=1, **options):
         around.hello(life)
@@ -185,7 +185,7 @@ def test_a_worker_reports_what_its_hub_does_not_see(work: Callable[[Job], Any], 
     around.close()
 
 
-def test_what_goes_to_a_next_stage_is_seen_once_its_proxy_is_known_to_be_the_hubs():
+def test_what_goes_to_a_next_stage_is_seen_once_its_proxy_is_known_to_be_the_hubs() -> None:
     around = StandIn(stages=True)
     with around.worker(lambda job: job.forward(b"on"), window=1):
         around.hello(LIFE)
@@ -207,7 +207,7 @@ def test_what_goes_to_a_next_stage_is_seen_once_its_proxy_is_known_to_be_the_hub
 # --- all of it --------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_pipeline_learns_all_from_its_results():
+def test_a_pipeline_learns_all_from_its_results() -> None:
     """Two stages on threads, and what some of the jobs hand on, return and raise: nothing stays held, and nothing is in doubt."""
 
     def parse(job: Job) -> Any:

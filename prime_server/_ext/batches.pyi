@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Buffer
 
-_Out = TypeVar("_Out", bound=Buffer)
+_Array = NDArray[np.integer[Any]]
+_Out = TypeVar("_Out", bound=Buffer | NDArray[Any])
 
 @overload
-def are_prime(numbers: NDArray[np.integer[Any]], out: None = None) -> NDArray[np.bool_]: ...  # type: ignore[overload-overlap]
+def are_prime(numbers: _Array, out: None = None) -> NDArray[np.bool_]: ...  # type: ignore[overload-overlap]  # arrays are buffers too
 @overload
 def are_prime(numbers: Buffer | Iterable[SupportsIndex], out: None = None) -> bytearray: ...
 @overload
-def are_prime(numbers: Buffer | Iterable[SupportsIndex], out: _Out) -> _Out:
+def are_prime(numbers: _Array | Buffer | Iterable[SupportsIndex], out: _Out) -> _Out:
     """Whether each of the numbers is prime, as `is_prime` tells it: the fast way to ask about more than one.
 
     `numbers` is a buffer of one dimension, C-contiguous at any address, of uint64, int64, uint32 or int32 in the machine's byte order (a numpy array,

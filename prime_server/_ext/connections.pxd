@@ -39,6 +39,7 @@ cdef struct Pending:           # a request, or an answer of our own, in its plac
     uint32_t source            # of a response in parts: of all its messages
     uint8_t attempt
     bint streaming             # its response has begun to come in parts
+    int descriptor             # by which the latest of them came, -1: unknown
     uint64_t received          # bytes of it that have come
     size_t window              # that its worker may be ahead of the reader
     size_t promised            # of the connection's
@@ -178,8 +179,14 @@ cdef class Connections:
     cdef void begin_stream(self, Pending* pending, size_t whole) noexcept nogil
     # A big answer whose worker has been silent for so long that it must be gone; NULL: none.
     cdef Pending* silent(self, int64_t now) noexcept nogil
+    # A response whose parts come by a descriptor; NULL: none.
+    cdef Pending* coming_by(self, int descriptor) noexcept nogil
     # Whether one more big answer may be held for its reader.
     cdef bint has_room(self, Connection* connection, size_t size) noexcept nogil
+    # Whether its reader has so much to take that the answer whose turn it is can wait.
+    cdef bint is_behind(self, const Connection* connection) noexcept nogil
+    # Whether so much more may be held for it.
+    cdef bint fits(self, const Connection* connection, size_t size) noexcept nogil
     # Tells its worker what it may send, where that has become worth a message, or `anyway`.
     cdef void grant(self, Pending* pending, bint anyway) noexcept nogil
     cdef void interrupt(self, Pending* pending) noexcept nogil

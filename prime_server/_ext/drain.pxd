@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t
 
+from prime_server._ext.connections cimport Connection
 from prime_server._ext.edge cimport Edge
 from prime_server._ext.sessions cimport Sessions
 
@@ -22,4 +23,5 @@ cdef class Drain:
 
     cdef void dismiss(self, int64_t now) noexcept nogil
     cdef int64_t balanced(self) noexcept nogil
+    cdef void refuse_postponed(self, Connection* connection, int64_t now) noexcept nogil
     cdef void cut_off(self, int64_t now) noexcept nogil

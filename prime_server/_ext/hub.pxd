@@ -28,6 +28,7 @@ cdef struct Link:          # a ZeroMQ socket in the wait
     bint look              # it may have something: its descriptor was readable, or something was sent on it
     void* watch            # Watch, borrowed: of a monitor its own, of another socket the one over it; NULL: none
     Link* of               # a monitor's: whose peers it tells of
+    int64_t mourned        # of a DOWNSTREAM: since when it is known that some have gone who aren't buried yet, 0: none
 
 cdef class Hub:
     cdef readonly Edge edge
@@ -64,6 +65,7 @@ cdef class Hub:
     cdef void bury(self, Link* link, int64_t now) noexcept nogil
     cdef void finish_by(self, Multipart* parts, int stage, int64_t now) noexcept nogil
     cdef void tie(self, Link* link, Message* peer) noexcept nogil
+    cdef void cut_off(self, Link* loopback, int64_t now) noexcept nogil
     cdef void reconnected(self, Link* link, int64_t now) noexcept nogil
     cdef bint pump(self, int64_t now) noexcept nogil
     cdef void drain_link(self, Link* link, int64_t now) noexcept nogil

@@ -46,7 +46,7 @@ cdef struct Info:
     int64_t time_left          # us until the deadline, 0: no deadline; what has expired has -1; of a refusal with 503 until it may be tried again
     uint8_t attempt            # how often a proxy has given it to a worker, over all stages' redeliveries
     uint8_t strikes            # how many workers died of it
-    uint16_t hops              # stages behind it
+    uint16_t hops              # parts that have handed it on
     uint32_t queued            # us waited in proxies so far
     uint32_t served            # us in work functions so far
     uint8_t trace[16]

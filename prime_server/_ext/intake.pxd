@@ -93,6 +93,7 @@ cdef struct Intake:
     bint leaving
     bint wishing               # to leave, when our proxy lets us go
     int word                   # what our proxy has said of that last
+    bint drained               # our proxy's socket had nothing more: until something is sent on it, its descriptor tells when it has
     bint unheard               # interrupts or next stages may have more to say, of which no descriptor tells
     int64_t service            # ns, recent average
     char* heartbeat            # owned

@@ -6,6 +6,11 @@ from libc.stdint cimport int64_t, uint64_t
 from prime_server._ext.jobs cimport Job, Jobs
 from prime_server._ext.libzmq cimport Message, Multipart
 
+cdef enum:             # where they go: to a ROUTER behind the peer's routing id, or by a call
+    TO_WORKER = 1      # [routing id][info][payload…], or [routing id][hello]: for the downstream ROUTER
+    TO_UPSTREAM = 2    # [routing id][info: refusal], or [routing id][hello]: for the upstream ROUTER
+    TO_SESSIONS = 3    # [info: refusal]: the job had come from the sessions hosted beside it
+
 # All of them fill an uninitialised `into`, which the caller owns then. 0, or -1 without memory, with `into` empty.
 
 # [worker][info][payload…]: the job at its next hop. The job keeps its frames.

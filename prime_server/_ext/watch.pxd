@@ -24,4 +24,15 @@ cdef class Watch:
     cdef void tie(self, Message* peer) noexcept nogil
     # Somebody who has gone, owned by the caller, in an uninitialised `into`; to be asked when the socket had nothing more. False: nobody.
     cdef bint take(self, Message* into) noexcept nogil
+    cdef void opened(self, uint32_t descriptor) noexcept nogil
     cdef void closed(self, uint32_t descriptor) noexcept nogil
+
+cdef class Ends(Watch):
+    cdef int* descriptors      # owned: of connections that have ended, -1 where that can't be told any more
+    cdef size_t size
+    cdef size_t capacity
+
+    # How many of them have been read to their end, to be asked when the socket had nothing more.
+    cdef size_t known(self) noexcept nogil
+    # The first so many.
+    cdef void forget(self, size_t count) noexcept nogil

@@ -10,6 +10,7 @@ from prime_server._ext.table cimport Table
 cdef enum:
     MAX_ID = 255           # bytes of a routing id, libzmq's own bound
     MOST_HELD = 64         # jobs that a worker may hold
+    GONE_US = 50_000       # what a lost worker had sent before is read long before that; a connection comes back after 100 ms at the least
 
 cdef struct Worker:
     Worker* next           # in its rank, or among the gone
@@ -19,7 +20,7 @@ cdef struct Worker:
     Message id             # owned
     Message heartbeat      # owned: what it favours
     JobList held           # oldest first; owned
-    Job* doubtful          # owned, not in the table: a plain worker's job that may not be finished, see balancer.pyx
+    Job* doubtful          # owned, not in the table: a plain worker's job that may not be finished, see hearing.pyx
     int rank               # the rank that it stands in: the number of jobs it holds; -1: none, it is not available
     int window             # jobs that it may hold
     double service         # us, its recent mean; -1: not known

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from conftest import PATIENCE, Process, Start, primes_below
@@ -143,6 +143,7 @@ class Load:
         self.again = again  # where the server isn't there: until it is
         self.lock = threading.Lock()
         self.answers: list[Answer] = []
+        self.answered = threading.Condition()
         self.threads = [threading.Thread(target=self._ask) for _ in range(connections)]
 
     def _next(self) -> Question | None:
@@ -168,7 +169,9 @@ class Load:
                     connection.close()
                     status, body = 0, repr(error).encode()
                 break
-            self.answers.append(Answer(question, status, body, time.monotonic() - since))
+            with self.answered:
+                self.answers.append(Answer(question, status, body, time.monotonic() - since))
+                self.answered.notify_all()
         connection.close()
 
     @property
@@ -177,10 +180,8 @@ class Load:
 
     def wait_for(self, count: int) -> None:
         """Until so many answers are there."""
-        deadline = time.monotonic() + PATIENCE
-        while len(self.answers) < count:
-            assert time.monotonic() < deadline, f"{len(self.answers)} answers only"
-            time.sleep(0.002)
+        with self.answered:
+            assert self.answered.wait_for(lambda: len(self.answers) >= count, PATIENCE), f"{len(self.answers)} answers only"
 
     @property
     def wrong(self) -> list[Answer]:
@@ -214,8 +215,9 @@ class Rig(Commands):
         """The server; /health is its health check, for which it goes on listening when it is told to end."""
         ends = [self.endpoint(name) for name in ("up0", "loopback", "interrupt")]
         listen = f"tcp://127.0.0.1:{self.address[1]}"
-        self.server = self.command("prime_httpd", listen, *ends, "none", max_request, str(timeout), self.drain, *["/health"][:health], *options)
-        return self.server  # type: ignore[no-any-return]
+        arguments = [listen, *ends, "none", max_request, str(timeout), self.drain, *["/health"][:health], *options]
+        self.server: Process = self.command("prime_httpd", *arguments)
+        return self.server
 
     def forward(self, stage: int = 0, *options: str) -> Process:
         """The proxy of a stage."""
@@ -257,13 +259,13 @@ class Rig(Commands):
         self.processes.append(process)
         return process
 
-    def run_all(self, kind: str = PYTHON, workers: int = 4, **options: float) -> None:
+    def run_all(self, kind: str = PYTHON, workers: int = 4, **options: Any) -> None:
         self.serve(**options)
         self.forward()
         self.work(kind, workers)
         self.wait()
 
-    def run_two_stages(self, **options: float) -> None:
+    def run_two_stages(self, **options: Any) -> None:
         """Both with Python workers: 2, which hand on what comes, and 4."""
         self.serve(**options)
         self.forward(0)
@@ -293,8 +295,8 @@ class Rig(Commands):
         self.kill(process)
         return self.work(kind)[0]
 
-    def load(self, questions: Iterable[Question], **options: object) -> Load:
-        return Load(self.address, questions, **options)  # type: ignore[arg-type]
+    def load(self, questions: Iterable[Question], **options: Any) -> Load:
+        return Load(self.address, questions, **options)
 
     def ask(self, count: int, kind: str = PYTHON) -> None:
         """So many questions more, all answered right."""

@@ -86,8 +86,9 @@ def main() -> None:
             if any(key.fileobj == sys.stdin.fileno() for key, _ in events):
                 break
             for key, _ in events:
+                assert isinstance(key.fileobj, socket.socket)
                 try:
-                    if not key.fileobj.recv(262144):  # type: ignore[union-attr]
+                    if not key.fileobj.recv(262144):
                         selector.unregister(key.fileobj)
                 except OSError:
                     selector.unregister(key.fileobj)

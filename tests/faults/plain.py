@@ -26,12 +26,15 @@ def work(job: standins.Job) -> tuple[str, bytes]:
     end = time.monotonic() + float(query.get("wait", ["0"])[0])
     while time.monotonic() < end and not job.interrupted():
         time.sleep(0.002)
+    if "size" in query:
+        return "answer", job.response(200, bytes(range(250)) * (int(query["size"][0]) // 250))
     return "answer", job.response(200, query["n"][0].encode())
 
 
 def main(part: str, *ends: str) -> None:
     if part == "worker":
-        made: standins.Part = standins.Worker(*ends, work)  # type: ignore[arg-type]
+        upstream, downstream, loopback, interrupt = ends
+        made: standins.Part = standins.Worker(upstream, downstream, loopback, interrupt, work)
         says = f"working for {ends[0]}"
     elif part == "proxy":
         made = standins.Proxy(*ends)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PATIENCE, Start
@@ -39,10 +40,10 @@ def part(name, size, number):
     return (f"{name}.{number};".encode() * (size // 4 + 1))[:size]
 '''
 
-_names: dict[str, object] = {}
+_names: dict[str, Any] = {}
 exec(APPLICATION, _names)  # the same functions here
-part: Callable[[str, int, int], bytes] = _names["part"]  # type: ignore[assignment]
-work: Callable[[Job], Response] = _names["work"]  # type: ignore[assignment]
+part: Callable[[str, int, int], bytes] = _names["part"]
+work: Callable[[Job], Response] = _names["work"]
 
 
 class Client:

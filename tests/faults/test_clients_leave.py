@@ -59,7 +59,7 @@ def test_clients_that_leave(start: Start, directory: Path, transport: str, kind:
                 pass
             assert load.wrong == []
             assert load.slowest <= 1.0
-            heard = set()
+            heard: set[bytes] = set()
             while len(heard) < CLIENTS and interrupts.poll(1000):
                 heard.add(interrupts.recv()[:8])
         assert len(heard) >= 0.95 * CLIENTS

@@ -9,7 +9,7 @@ import socket
 import time
 from pathlib import Path
 
-from conftest import Process, Start, command_path
+from conftest import PATIENCE, Process, Start, command_path
 from faulting import Rig, answered_within, number
 from pipelines import wait_until
 
@@ -61,3 +61,21 @@ def test_out_of_descriptors(start: Start, directory: Path) -> None:
         answered_within(rig.address, 5.0)
         rig.ask(100)
         assert rig.server.popen.poll() is None
+
+
+def test_a_pipeline_of_threads_that_leaves_few_descriptors(start: Start) -> None:
+    """Its threads take some fifty of 64."""
+    server = start("prime_serverd", "tcp://127.0.0.1:0", "2", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    address = server.address()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(address)) for _ in range(200)]
+        for client in clients:
+            client.sendall(b"GET /is_prime?possible_prime=7 HTTP/1.1\r\nHost: a\r\n\r\n")
+        # Those that have been served make room after a while.
+        wait_until(lambda: len(select.select(clients, [], [], 0)[0]) >= 20)
+    since = time.monotonic()
+    with socket.create_connection(address, timeout=PATIENCE) as client:
+        client.sendall(b"GET /is_prime?possible_prime=11 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(4096).endswith(b"\r\n11")
+    assert time.monotonic() - since <= 5
+    assert server.stop() == 0

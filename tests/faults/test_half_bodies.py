@@ -39,7 +39,11 @@ def test_half_bodies(start: Start, directory: Path, chunked: bool) -> None:
         assert echoed(rig.address, b"once") == (200, b"once")
         before = resident(rig.server)
         clients: list[socket.socket] = []
-        stack.callback(lambda: [client.close() for client in clients])
+        def close() -> None:
+            for client in clients:
+                client.close()
+
+        stack.callback(close)
         threads = [threading.Thread(target=send_half, args=(rig.address, chunked, clients)) for _ in range(COUNT)]
         for thread in threads:
             thread.start()

@@ -16,7 +16,7 @@ from conftest import Start
 from faulting import APPLICATION, COMPILED, PLAIN, PYTHON, Load, Question, Rig, compiled, number, written
 from pipelines import wait_until
 
-from prime_server import Threads
+from prime_server import Job, Threads
 
 HANGS = {"checks": "wait=60", "sleeps": "sleep=60", "keeps the GIL": "hold=60", "C that checks": "wait=60", "C that does not": "hold=60"}
 SLEEPER = APPLICATION.replace('    if "hold"', '    if "sleep" in query:\n        time.sleep(60)\n    if "hold"')
@@ -98,10 +98,10 @@ def test_a_part_whose_work_hangs_ends_when_it_is_told_to(start: Start, directory
 def test_a_thread_that_checks_is_interrupted_when_its_pipeline_ends() -> None:
     begun = []
 
-    def work(job: object) -> None:
+    def work(job: Job) -> None:
         begun.append(os.getpid())
         while True:
-            job.check()  # type: ignore[attr-defined]
+            job.check()
             time.sleep(0.01)
 
     with contextlib.ExitStack() as stack:

@@ -1,12 +1,14 @@
 """Workers are killed under load: of 2,000 requests over 8 connections none is lost and none fails while one of 4 workers is killed every 0.5 s, and
 none takes longer than 2 s. The same where idle workers are killed before the load comes."""
 
+import http.client
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import Start
+from conftest import PATIENCE, Start
 from faulting import APPLICATION, NATIVE, PLAIN, PYTHON, QUESTIONS, Load, Rig, every, number
 
 KINDS = [("ipc", PYTHON), ("tcp", PYTHON), ("ipc", NATIVE), ("ipc", PLAIN), ("tcp", PLAIN)]
@@ -42,6 +44,25 @@ def test_idle_workers_that_were_killed_get_nothing(start: Start, directory: Path
         for process in rig.workers[:3]:
             rig.kill(process)
         rig.ask(200, kind)
+
+
+@pytest.mark.parametrize(("transport", "kind"), KINDS[1:])
+def test_a_request_of_the_moment_in_which_idle_workers_are_killed(start: Start, directory: Path, transport: str, kind: str) -> None:
+    """It may be sent to one of them before its end is known, but not to one after the other, as if it had killed them."""
+    with Rig(start, directory, transport) as rig:
+        rig.run_all(kind)
+        for _ in range(3):
+            rig.ask(8, kind)
+            dying = rig.workers[:3]
+            with closing(http.client.HTTPConnection(*rig.address, timeout=PATIENCE)) as client:
+                client.connect()
+                for process in dying:
+                    process.signal(signal.SIGKILL)
+                client.request("GET", QUESTIONS[kind](7).target)
+                answer = client.getresponse()
+                assert (answer.status, answer.read()) == (200, QUESTIONS[kind](7).answer)
+            for process in dying:
+                rig.replace_worker(process, kind)
 
 
 def test_nothing_is_lost_when_the_supervisors_workers_are_killed(start: Start, directory: Path) -> None:

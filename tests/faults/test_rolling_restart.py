@@ -65,7 +65,7 @@ class Balancer:
                 else:
                     self.wrong.append(f"{port}: {response.status} {body!r}")
 
-    def wait_for(self, true: Callable[[], bool]) -> None:
+    def wait_for(self, true: Callable[..., bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not true():
             assert time.monotonic() < deadline

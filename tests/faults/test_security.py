@@ -1,6 +1,6 @@
 """What docs/security.md says, on real processes: who can reach the internal sockets, and what those who do can and can't bring about.
 
-The 31 kinds of junk are in test_junk.py, the text of exceptions in test_worker.py, and which endpoints are warned of in test_endpoints.py.
+The 31 kinds of junk are in test_junk.py, the text of exceptions in test_worker_functions.py, and which endpoints are warned of in test_endpoints.py.
 """
 
 import ast
@@ -12,7 +12,9 @@ import pickle
 import re
 import stat
 import struct
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -63,17 +65,17 @@ def test_run_has_its_sockets_where_nobody_else_gets(start: Start, directory: Pat
 
 def test_a_directory_is_not_taken_for_one_that_was_left_behind(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     """However two that start at once come between each other."""
-    monkeypatch.setattr(supervisor.tempfile, "gettempdir", lambda: str(directory))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(directory))
     lock_file = fcntl.flock
 
-    def between(file: object, operation: int) -> None:
+    def between(file: Any, operation: int) -> None:
         if operation == fcntl.LOCK_EX:
-            monkeypatch.setattr(supervisor.fcntl, "flock", lock_file)
+            monkeypatch.setattr(fcntl, "flock", lock_file)
             with supervisor.private_directory():
                 pass
-        lock_file(file, operation)  # type: ignore[arg-type]
+        lock_file(file, operation)
 
-    monkeypatch.setattr(supervisor.fcntl, "flock", between)
+    monkeypatch.setattr(fcntl, "flock", between)
     with supervisor.private_directory() as first:
         assert first.exists()
         with supervisor.private_directory() as second:

@@ -162,10 +162,10 @@ def begun(directory: Path) -> Question:
 
 
 def test_what_is_unanswered_at_the_end_of_the_drain(server: Process, directory: Path) -> None:
-    """It is answered 503, whether it is with a worker, waits for one, or has half come; and all within the drain and 2 s."""
+    """It is answered 503, whether it is with a worker, waits for one or for its turn, or has half come; and all within the drain and 2 s."""
     address = server.address()
     texts = [
-        get(begun(directory)),
+        get(begun(directory)) + get(number(5, size=40_000_000)),  # to be asked for again at its turn
         get(number(2, wait=30)),
         get(number(3)) * 3,
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc",
@@ -176,7 +176,7 @@ def test_what_is_unanswered_at_the_end_of_the_drain(server: Process, directory: 
     connections += [conversation(address, text) for text in texts[1:]]
     since = time.monotonic()
     server.signal(signal.SIGTERM)
-    for connection, expected in zip(connections, (1, 1, 3, 1, 1), strict=True):
+    for connection, expected in zip(connections, (2, 1, 3, 1, 1), strict=True):
         with connection:
             said = rest_of(connection)
         assert said.count(b"HTTP/1.1 503 Service Unavailable\r\n") == said.count(b"Retry-After: ") == expected, said
@@ -208,6 +208,15 @@ def test_a_second_signal_ends_it_at_once(server: Process, directory: Path) -> No
         server.signal(signal.SIGTERM)
         assert server.finish() == 128 + signal.SIGTERM
         assert time.monotonic() - since <= 0.5
+
+
+def test_whoever_ends_before_all_is_loaded_never_says_that_it_listens(start: Start, directory: Path) -> None:
+    os.mkfifo(directory / "loading")
+    (directory / "application.py").write_text("open('loading', 'rb').read()\ndef work(job): ...\n")
+    server = start("prime_server", "run", "application:work", "--listen", "tcp://127.0.0.1:0", cwd=directory)
+    with open(directory / "loading", "wb"):
+        server.signal(signal.SIGTERM)
+        assert (server.finish(), server.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

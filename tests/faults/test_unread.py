@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pytest
 from conftest import PATIENCE, Start
-from faulting import PYTHON, Rig, number, resident
+from faulting import PLAIN, PYTHON, Rig, number, resident
 from pipelines import wait_until
 
 MB = 1_000_000
@@ -48,6 +48,21 @@ def test_what_is_left_unread(start: Start, directory: Path, size: int) -> None:
         rig.ask(100)
         assert resident(rig.server, "VmHWM") - before <= GROWTH
         wait_until(lambda: resident(rig.server) - before <= 16 * MB)
+
+
+def test_answers_that_come_whole_wait_for_their_turn_with_their_workers(start: Start, directory: Path) -> None:
+    """Those of the original's workers do: of what can't be held any more the rest is asked for again when it is its turn."""
+    with Rig(start, directory) as rig:
+        rig.run_all(PLAIN)
+        rig.ask(200)
+        before = resident(rig.server)
+        with asks(rig, 10 * MB, 32) as client:
+            rig.ask(2000)
+            assert resident(rig.server, "VmHWM") - before <= GROWTH
+            right = hashlib.sha256(bytes(range(250)) * (10 * MB // 250)).digest()
+            with client.makefile("rb") as answers:
+                assert [next_body(answers) for _ in range(32)] == [right] * 32
+        rig.ask(100)
 
 
 def test_over_the_bound_in_all_who_takes_nothing_is_closed(start: Start, directory: Path) -> None:

@@ -1,0 +1,1 @@
+"""What a server's clients send; nothing here for Python."""

@@ -1,0 +1,1 @@
+"""What workers say of their jobs to their proxy, and what it sees of them; nothing here for Python."""

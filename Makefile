@@ -88,7 +88,8 @@ build/coverage/%: %
 build/sanitize/%: %
 	@mkdir -p $(@D) && cp $< $@
 
-# `>=` becomes `==`; QUICK=1 leaves out what is slow, injects faults, or tests the checkout and not the package.
+# `>=` becomes `==`; QUICK=1 leaves out what is slow, injects faults, tests the checkout and not the package, or has nothing to do with versions.
+SAME_ON_ALL := test_balancer_model.py test_cores_model.py test_http_properties.py test_fuzz.py test_simd_paths.py
 test-lowest: .venv/.run
 	@test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	@test .venv-lowest/.installed -nt pyproject.toml || .venv-lowest/bin/pip install -qq 'setuptools>=77' 'Cython>=3.1' \
@@ -96,7 +97,7 @@ test-lowest: .venv/.run
 	  $$($(BIN)/python -c 'import tomllib; print(*(d.replace(">=", "==") for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]))')
 	@test .venv-lowest/.installed -nt .venv/.run || .venv-lowest/bin/pip install -qq --no-build-isolation --no-deps -e .
 	@touch .venv-lowest/.installed
-	.venv-lowest/bin/python -m pytest -q $(if $(QUICK),-m 'not slow and not checkout' --ignore tests/faults) $(PYTEST_ARGS)
+	.venv-lowest/bin/python -m pytest -q $(if $(QUICK),-m 'not slow and not checkout and not timing' $(addprefix --ignore tests/,faults $(SAME_ON_ALL))) $(PYTEST_ARGS)
 
 bench: .venv/.bench
 	$(BIN)/python -m pytest -q --benchmark-only bench

@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -33,7 +33,7 @@ NOT_PRIME = b"18446744073709551615"
 REQUEST = b"GET /is_prime?possible_prime=%d HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SERVED = 400  # numbers asked of a server in a round
 
-Test = Callable[[Sequence[int]], Sequence[int]]
+Test = Callable[[Sequence[int]], Iterable[int]]
 Draw = Callable[[random.Random], int]
 Results = dict[str, dict[str, list[float]]]
 
@@ -57,18 +57,18 @@ def by_gmpy2_24(numbers: Sequence[int]) -> Sequence[int]:
 
 
 def by_flint(numbers: Sequence[int]) -> Sequence[int]:
-    from flint import fmpz  # type: ignore[import-not-found,unused-ignore]
+    from flint import fmpz
 
     return [fmpz(n).is_prime() for n in numbers]
 
 
 def by_sympy(numbers: Sequence[int]) -> Sequence[int]:
-    from sympy import isprime  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from sympy import isprime
 
     return [isprime(n) for n in numbers]
 
 
-def by_numpy(numbers: Sequence[int]) -> Sequence[int]:
+def by_numpy(numbers: Sequence[int]) -> Iterable[int]:
     """Trial division of all numbers at once, below 2^32: by each prime below 2^16, of what is left."""
     import numpy
 
@@ -80,7 +80,7 @@ def by_numpy(numbers: Sequence[int]) -> Sequence[int]:
             left, places = left[kept], places[kept]
     primes = numpy.zeros(len(numbers), bool)
     primes[places] = left > 1
-    return primes  # type: ignore[return-value]
+    return primes
 
 
 def by_batch(numbers: Sequence[int]) -> Sequence[int]:

@@ -4,9 +4,10 @@
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from bench.asgi import application
 from prime_server import Job, Response
 
 
@@ -22,22 +23,16 @@ def work(job: Job) -> Response:
     return Response(200, milliseconds)
 
 
+def spin_as_asked(query: bytes) -> bytes:
+    milliseconds = query.partition(b"=")[2]
+    spin(float(milliseconds))
+    return milliseconds
+
+
 def wsgi(environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], Any]) -> Iterable[bytes]:
-    milliseconds = environ["QUERY_STRING"].partition("=")[2]
-    spin(float(milliseconds))
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(milliseconds)))])
-    return [milliseconds.encode()]
+    body = spin_as_asked(environ["QUERY_STRING"].encode())
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
-async def asgi(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
-    if scope["type"] == "lifespan":
-        while True:
-            event = (await receive())["type"]
-            await send({"type": event + ".complete"})
-            if event == "lifespan.shutdown":
-                return
-    milliseconds = scope["query_string"].partition(b"=")[2]
-    spin(float(milliseconds))
-    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(milliseconds))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": milliseconds})
+asgi = application(spin_as_asked, b"text/plain")

@@ -116,7 +116,7 @@ def test_netstrings(benchmark: Any) -> None:
 def native(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """bench/native_codecs.pyx, built against the installed package: as anybody may who cimports it."""
     cythonize = pytest.importorskip("Cython.Build").cythonize
-    from setuptools import Distribution, Extension  # type: ignore[import-untyped,unused-ignore]
+    from setuptools import Distribution, Extension
 
     where = tmp_path_factory.mktemp("native")
     source = where / "native_codecs.pyx"

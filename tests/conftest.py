@@ -10,11 +10,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+# Their assertions tell what they compared, as those of tests do.
+pytest.register_assert_rewrite("asking", "balancing", "faulting", "feeding", "flood", "peers", "pipelines", "stage_standin", "standins")
+
+from stage_standin import StandIn  # noqa: E402 - after its registration
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PATIENCE = 30.0  # seconds that anything may take at worst, on a machine with other things to do
@@ -36,6 +43,17 @@ def sieve() -> bytearray:
     return primes_below(100_000)
 
 
+def longest_pause_beside(thread: threading.Thread) -> float:
+    """Runs the thread to its end: the longest time that this one could not run meanwhile, as a part of all the time."""
+    begun = last = time.perf_counter()
+    longest = 0.0
+    thread.start()
+    while thread.is_alive():
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    return longest / (last - begun)
+
+
 @pytest.fixture
 def free_port() -> int:
     """A TCP port of the loopback that nobody listens on just now."""
@@ -55,13 +73,9 @@ def directory() -> Iterator[Path]:
 class Process:
     """A command of the package that runs as a process of its own, with its stderr collected."""
 
-    def __init__(self, arguments: list[str], **options: object) -> None:
-        self.popen: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
-            arguments,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options},
-        )
+    def __init__(self, arguments: list[str], **options: Any) -> None:
+        streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options}
+        self.popen: subprocess.Popen[bytes] = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True, **streams)
         self.stderr = b""
 
     @property
@@ -75,7 +89,7 @@ class Process:
         while not (match := re.search(pattern, self.stderr)):
             readable, _, _ = select.select([self.popen.stderr], [], [], max(0.0, deadline - time.monotonic()))
             piece = os.read(self.popen.stderr.fileno(), 65536) if readable else b""
-            assert piece, f"{self.popen.args} didn't say {pattern!r}: {self.stderr.decode(errors='replace')}"
+            assert piece, f"{self.popen.args!r} didn't say {pattern!r}: {self.stderr.decode(errors='replace')}"
             self.stderr += piece
         return match
 
@@ -96,7 +110,7 @@ class Process:
         with contextlib.suppress(subprocess.TimeoutExpired):
             _, rest = self.popen.communicate(timeout=timeout)
             self.stderr += rest
-        assert self.popen.returncode is not None, f"{self.popen.args} didn't end within {timeout} s"
+        assert self.popen.returncode is not None, f"{self.popen.args!r} didn't end within {timeout} s"
         return self.popen.returncode
 
     def stop(self) -> int:
@@ -144,3 +158,19 @@ def start() -> Iterator[Start]:
     yield run
     for process in processes:
         process.kill()
+
+
+@pytest.fixture
+def around() -> Iterator[StandIn]:
+    """What is around a worker of a single stage."""
+    made = StandIn()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def staged() -> Iterator[StandIn]:
+    """The same of one with a stage behind it."""
+    made = StandIn(stages=True)
+    yield made
+    made.close()

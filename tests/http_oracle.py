@@ -26,11 +26,11 @@ TRAILERS = re.compile(rb"(?:" + TOKEN + rb":" + TEXT + rb"\r\n)*\r\n")
 METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"}
 
 
-class Refused(Exception):  # noqa: N818
+class RefusedError(Exception):
     pass
 
 
-class Incomplete(Exception):  # noqa: N818
+class IncompleteError(Exception):
     pass
 
 
@@ -68,32 +68,32 @@ def read_chunks(data: bytes) -> tuple[bytes, bytes]:
     while True:
         line, found, _ = data.partition(b"\r\n")
         if not found:
-            raise Incomplete
+            raise IncompleteError
         match = CHUNK.match(data)
         if not match or match.end() != len(line) + 2:
-            raise Refused
+            raise RefusedError
         size, data = int(match[1], 16), data[match.end() :]
         if size == 0:
             break
         if len(data) < size + 2:
-            raise Incomplete
+            raise IncompleteError
         if data[size : size + 2] != b"\r\n":
-            raise Refused
+            raise RefusedError
         body, data = body + data[:size], data[size + 2 :]
     match = TRAILERS.match(data)
     if match:
         return body, data[match.end() :]
-    raise Incomplete if b"\r\n\r\n" not in b"\r\n" + data else Refused
+    raise IncompleteError if b"\r\n\r\n" not in b"\r\n" + data else RefusedError
 
 
 def read_request(data: bytes) -> tuple[tuple[object, ...], bytes]:
     """The first request and what is behind it."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
-        raise Incomplete
+        raise IncompleteError
     match = HEAD.fullmatch(data[: end + 4])
     if not match:
-        raise Refused
+        raise RefusedError
     fields = FIELDS.findall(match["fields"])
     method, target, rest = match["method"], match["target"], data[end + 4 :]
     old = match["minor"] == b"0"
@@ -101,15 +101,15 @@ def read_request(data: bytes) -> tuple[tuple[object, ...], bytes]:
     lengths = [value for name, value in fields if name.lower() == b"content-length"]
     coded = any(name.lower() == b"transfer-encoding" for name, _ in fields)
     if match["major"] != b"1" or method not in METHODS or not target_is_right(method, target):
-        raise Refused
+        raise RefusedError
     if len(hosts) > 1 or (not hosts and not old) or not all(host_is_right(re.fullmatch(AUTHORITY, host), name=False, port=False) for host in hosts):
-        raise Refused
+        raise RefusedError
     if len(lengths) > 1 or not all(re.fullmatch(rb"[0-9]+", length) for length in lengths):
-        raise Refused
+        raise RefusedError
     if coded and (old or lengths or members(fields, b"transfer-encoding") != [b"chunked"]):
-        raise Refused
+        raise RefusedError
     if any(member != b"100-continue" for member in members(fields, b"expect")):
-        raise Refused
+        raise RefusedError
     says = members(fields, b"connection")
     keep_alive = b"close" not in says and (not old or b"keep-alive" in says)
     if coded:
@@ -117,14 +117,14 @@ def read_request(data: bytes) -> tuple[tuple[object, ...], bytes]:
     else:
         size = int(lengths[0]) if lengths else 0
         if len(rest) < size:
-            raise Incomplete
+            raise IncompleteError
         body, rest = rest[:size], rest[size:]
     return (method.decode(), target, "1.0" if old else "1.1", keep_alive, fields, body), rest
 
 
 def read_all(data: bytes) -> tuple[list[tuple[object, ...]], str]:
     """All requests in the data, and what came behind them: "nothing", "incomplete" or "refused"."""
-    found = []
+    found: list[tuple[object, ...]] = []
     while True:
         # The one empty line before a request is ignored (RFC 9112, section 2.2): half of it is nothing of a request either.
         if data == b"\r":
@@ -134,8 +134,8 @@ def read_all(data: bytes) -> tuple[list[tuple[object, ...]], str]:
             return found, "nothing"
         try:
             request, data = read_request(data)
-        except Incomplete:
+        except IncompleteError:
             return found, "incomplete"
-        except Refused:
+        except RefusedError:
             return found, "refused"
         found.append(request)

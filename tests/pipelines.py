@@ -92,20 +92,24 @@ class Pipeline:
         self.run(ours, ours.forward, ours.stop)
         return ours
 
+    def ends_of_worker(self, stage: int) -> tuple[str, str, str, str]:
+        return self.endpoint(f"down{stage}"), self.endpoint(f"up{stage + 1}"), self.endpoint("loopback"), self.endpoint("interrupt")
+
     def start_worker(self, whose: str, work: Any, stage: int = 0, **options: Any) -> Any:
         """`work` is a work function, the original's kind where the worker is theirs."""
-        ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
+        upstream, downstream, loopback, interrupt = self.ends_of_worker(stage)
         if whose == THEIRS:
-            worker: Any = standins.Worker(*ends, work, info_size=8 if self.netstring else 12, context=self.shared, **options)
+            size = 8 if self.netstring else 12
+            worker: Any = standins.Worker(upstream, downstream, loopback, interrupt, work, info_size=size, context=self.shared, **options)
             self.stack.enter_context(worker)
         else:
-            worker = Worker(self.context, *ends, work, **options)
+            worker = Worker(self.context, upstream, downstream, loopback, interrupt, work, **options)
             self.run(worker, worker.work, worker.stop)
         self.workers.append(worker)
         return worker
 
 
-def wait_until(true: Callable[[], object]) -> None:
+def wait_until(true: Callable[..., object]) -> None:
     """Looks again and again, for what there is no event to wait for."""
     deadline = time.monotonic() + PATIENCE
     while not true():
@@ -143,10 +147,11 @@ class Commands(Pipeline):
     def start_worker(self, whose: str, work: Any, stage: int = 0, **options: Any) -> Any:
         if whose == THEIRS:
             return super().start_worker(whose, work, stage, **options)
-        ends = [self.endpoint(name) for name in (f"down{stage}", f"up{stage + 1}", "loopback", "interrupt")]
+        upstream, downstream, loopback, interrupt = self.ends_of_worker(stage)
         if options.get("last"):
-            ends[1] = "-"
-        worker = self.command("prime_workerd", *ends, str(options.get("drain", 5)), "--work", f"application:{work}")
+            downstream = "-"
+        drain = str(options.get("drain", 5))
+        worker = self.command("prime_workerd", upstream, downstream, loopback, interrupt, drain, "--work", f"application:{work}")
         self.workers.append(worker)
         return worker
 

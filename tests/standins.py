@@ -463,8 +463,8 @@ def ask(address: tuple[str, int] | str, requests: list[bytes], *, netstring: boo
 def take(data: bytes, netstring: bool) -> tuple[bytes, bytes] | None:
     """The first answer's body, and what comes behind it."""
     if netstring:
-        size, colon, rest = data.partition(b":")
-        return (rest[: int(size)], rest[int(size) + 1 :]) if colon and len(rest) > int(size) else None
+        digits, colon, rest = data.partition(b":")
+        return (rest[: int(digits)], rest[int(digits) + 1 :]) if colon and len(rest) > int(digits) else None
     head, end, rest = data.partition(b"\r\n\r\n")
     if not end:
         return None

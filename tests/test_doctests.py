@@ -14,7 +14,7 @@ FILES = [path for path in sorted([*PACKAGE.rglob("*.pyi"), *PACKAGE.rglob("*.py"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_examples(path):
+def test_examples(path: Path) -> None:
     name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
     module = importlib.import_module(name.removesuffix(".__init__"))
     runner = doctest.DocTestRunner()

@@ -13,6 +13,7 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PATIENCE, Process, Start
@@ -40,10 +41,10 @@ def read_all(connection: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-def ask(address: tuple[str, int], method: str, target: str, **options: object) -> tuple[int, http.client.HTTPMessage, bytes]:
+def ask(address: tuple[str, int], method: str, target: str, **options: Any) -> tuple[int, http.client.HTTPMessage, bytes]:
     connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
     try:
-        connection.request(method, target, **options)  # type: ignore[arg-type]
+        connection.request(method, target, **options)
         response = connection.getresponse()
         return response.status, response.headers, response.read()
     finally:
@@ -403,3 +404,13 @@ def test_the_readme_keeps_its_promise(start: Start, tmp_path: Path) -> None:
     assert ask(address, "GET", shown[2])[::2] == (200, shown[3].encode())
     assert server.stop() == 0
     assert b"KeyError" in server.stderr
+
+
+def test_a_file_of_the_applications_may_be_named_like_a_module_of_pythons(start: Start, tmp_path: Path) -> None:
+    for name in ("random", "click", "zmq", "prime_server"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')\n")
+    (tmp_path / "beside.py").write_text("text = 'from beside'\n")
+    (tmp_path / "app.py").write_text("import beside\nfrom prime_server import Response\ndef work(job):\n    return Response(200, beside.text)\n")
+    server = start("prime_server", "run", "app:work", "--listen", "tcp://127.0.0.1:0", cwd=tmp_path)
+    assert ask(server.address(), "GET", "/")[::2] == (200, b"from beside")
+    assert server.stop() == 0

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from feeding import by_any_cut, cuts, fed
@@ -13,15 +14,15 @@ CORPUS = Path(__file__).with_name("requests")
 NEXT = b"DELETE /next HTTP/1.1\r\nHost: next\r\n\r\n"
 
 
-def summary(request):
+def summary(request: Any) -> Any:
     return request.method, request.target, request.version, request.keep_alive, bytes(request.body)
 
 
-def outcome(data, **limits):
+def outcome(data: bytes, **limits: Any) -> tuple[list[Any], int | None]:
     return by_any_cut(lambda: RequestParser(**limits), data, summary)
 
 
-def status_of(data, **limits):
+def status_of(data: bytes, **limits: Any) -> int | None:
     """The status that refuses the request, None where it is taken; the request behind it must come out exactly then."""
     found, status = outcome(data, **limits)
     behind, same = outcome(data + NEXT, **limits)
@@ -33,12 +34,12 @@ def status_of(data, **limits):
     return status
 
 
-def request(line=b"GET / HTTP/1.1", *fields, host=True, body=b""):
+def request(line: bytes = b"GET / HTTP/1.1", *fields: bytes, host: bool = True, body: bytes = b"") -> bytes:
     return b"\r\n".join([line, *([b"Host: example.com"] if host else []), *fields, b"", body])
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("*/*.http")), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_corpus(path):
+def test_corpus(path: Path) -> None:
     """The file's folder says what becomes of it: `ok` with the requests listed beside it, or the status that refuses it."""
     data = path.read_bytes()
     if path.parent.name == "ok":
@@ -57,7 +58,7 @@ def test_corpus(path):
         assert outcome(data) == ([], int(path.parent.name)) == outcome(data + NEXT)
 
 
-def test_the_payload_is_the_clients_bytes():
+def test_the_payload_is_the_clients_bytes() -> None:
     data = b"PUT /a%20b?c HTTP/1.1\r\nhOsT:  x \r\nContent-Length: 3\r\nX:\t1\t\r\n\r\nabc"
     for pieces in cuts(b"\r\n" + data):
         (found,), error = fed(RequestParser(), pieces)
@@ -67,7 +68,7 @@ def test_the_payload_is_the_clients_bytes():
         assert data[: found.head_size].endswith(b"\r\n\r\n") and bytes(found.body) == b"abc"
 
 
-def test_a_chunked_body_is_joined_and_its_length_added():
+def test_a_chunked_body_is_joined_and_its_length_added() -> None:
     data = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: x\r\n\r\n5\r\nhello\r\n1;a=b\r\n,\r\n000A\r\n wonderful\r\n0\r\nMore: x\r\n\r\n"
     wanted = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nHost: x\r\nContent-Length: 16\r\n\r\nhello, wonderful"
     for pieces in cuts(data):
@@ -78,7 +79,7 @@ def test_a_chunked_body_is_joined_and_its_length_added():
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 99, 2047, 2048, 2049, 70_000, 1_000_000])
-def test_chunked_bodies_of_many_sizes(size):
+def test_chunked_bodies_of_many_sizes(size: int) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     body = body[:size]
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(body[at : at + 5000]), body[at : at + 5000]) for at in range(0, size, 5000))
@@ -144,7 +145,7 @@ def test_chunked_bodies_of_many_sizes(size):
         (b"A" * 300, 501),
     ],
 )
-def test_request_lines(line, status):
+def test_request_lines(line: bytes, status: int | None) -> None:
     assert status_of(request(line)) == status
 
 
@@ -181,12 +182,12 @@ def test_request_lines(line, status):
         (b"CONNECT", b"u@a:80", 400),
     ],
 )
-def test_targets(method, target, status):
+def test_targets(method: bytes, target: bytes, status: int | None) -> None:
     assert status_of(request(b"%b %b HTTP/1.1" % (method, target))) == status
 
 
 @pytest.mark.parametrize("target", [b"/?a[]=1", b"/{a}", b"/|^`", b"http://a/{b}", b"/" + b"a" * 40 + b"[" + b"b" * 40])
-def test_targets_as_browsers_send_them(target):
+def test_targets_as_browsers_send_them(target: bytes) -> None:
     line = b"GET %b HTTP/1.1" % target
     assert status_of(request(line)) == 400
     assert outcome(request(line), raw_targets=True) == ([("GET", target, "1.1", True, b"")], None)
@@ -195,7 +196,7 @@ def test_targets_as_browsers_send_them(target):
     assert status_of(request(b"GET http://a|b/ HTTP/1.1"), raw_targets=True) == 400
 
 
-def test_other_methods():
+def test_other_methods() -> None:
     assert outcome(request(b"BREW /pot HTTP/1.1"), methods=["PURGE", "BREW"]) == ([("BREW", b"/pot", "1.1", True, b"")], None)
     assert outcome(request(b"get / HTTP/1.1"), methods=["get"]) == ([("get", b"/", "1.1", True, b"")], None)
     assert status_of(request(b"BREW * HTTP/1.1"), methods=["BREW"]) == 400
@@ -203,7 +204,7 @@ def test_other_methods():
         assert status_of(request(other + b" / HTTP/1.1"), methods=["BREW", "GET", "A" * 33]) == 501
 
 
-def test_the_preface_of_http_2():
+def test_the_preface_of_http_2() -> None:
     assert status_of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x12\x04\x00") == 505
 
 
@@ -211,7 +212,7 @@ def test_the_preface_of_http_2():
     ("before", "status"),
     [(b"", None), (b"\r\n", None), (b"\r\n\r\n", 400), (b"\n", 400), (b"\r", 400), (b"\r\r\n", 400), (b" ", 400), (b"\0", 400), (b"\r\n\n", 400)],
 )
-def test_what_stands_before_a_request(before, status):
+def test_what_stands_before_a_request(before: Any, status: int | None) -> None:
     assert status_of(before + request()) == status
     # and between two
     found, again = outcome(request() + before + request(b"HEAD /x HTTP/1.1"))
@@ -260,12 +261,12 @@ def test_what_stands_before_a_request(before, status):
         (b"\nA: b", 400),
     ],
 )
-def test_fields(field, status):
+def test_fields(field: bytes, status: int | None) -> None:
     assert status_of(request(b"GET / HTTP/1.1", field)) == status
     assert status_of(request(b"GET / HTTP/1.1", b"X: y", field, b"Z: %b" % (b"z" * 40))) == status
 
 
-def test_every_byte_in_a_name_a_value_and_a_target():
+def test_every_byte_in_a_name_a_value_and_a_target() -> None:
     tokens = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     targets = b"!$&'()*+,-./0123456789:;=?@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
     for padding in (0, 1, 7, 15, 16, 40):
@@ -301,7 +302,7 @@ def test_every_byte_in_a_name_a_value_and_a_target():
         )),
     ],
 )
-def test_hosts(host, status):
+def test_hosts(host: bytes, status: int | None) -> None:
     assert status_of(request(b"GET / HTTP/1.1", b"Host:%b" % host, host=False)) == status
     assert status_of(request(b"GET / HTTP/1.0", b"HOST: \t%b " % host, host=False)) == status
 
@@ -320,11 +321,11 @@ def test_hosts(host, status):
         (request(b"GET / HTTP/1.1", b"Hosts: b", b"Hos: c", b"XHost: d"), None),
     ],
 )
-def test_host_once(data, status):
+def test_host_once(data: bytes, status: int | None) -> None:
     assert status_of(data) == status
 
 
-def test_requests_are_told_apart_from_what_they_hold():
+def test_requests_are_told_apart_from_what_they_hold() -> None:
     requests = RequestParser().feed(request() + NEXT)
     assert [type(one) for one in requests] == [ParsedRequest] * 2
     with pytest.raises(TypeError, match="RequestParser"):
@@ -332,13 +333,13 @@ def test_requests_are_told_apart_from_what_they_hold():
     assert memoryview(requests[0]).readonly
 
 
-def test_good_requests_before_a_bad_one():
+def test_good_requests_before_a_bad_one() -> None:
     for bad in (b"bad", b"GET /\x00", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", b"\r\n\r\n"):
         found, status = outcome(request() + NEXT + bad + b"\r\n" + NEXT)
         assert [one[1] for one in found] == [b"/", b"/next"] and status == 400
 
 
-def test_an_error_is_the_end():
+def test_an_error_is_the_end() -> None:
     parser = RequestParser()
     assert parser.error is None
     assert parser.feed(b"GET /\x00") == []
@@ -352,9 +353,9 @@ def test_an_error_is_the_end():
 @pytest.mark.parametrize(
     "data", [b"\x16", b"GET /\x00", b"GET /a b", b"GET / HTTQ", b"GET / HTTP/1.1\r\n ", b"GET / HTTP/1.1\r\nA ", b"GET / HTTP/1.1\r\nA: \x01"]
 )
-def test_what_is_wrong_is_told_at_its_first_byte(data):
+def test_what_is_wrong_is_told_at_its_first_byte(data: bytes) -> None:
     parser = RequestParser()
     for at in range(len(data)):
         assert parser.error is None
         assert parser.feed(data[at : at + 1]) == []
-    assert parser.error.status == 400
+    assert parser.error is not None and parser.error.status == 400

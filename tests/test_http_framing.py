@@ -1,6 +1,7 @@
 """The strict request parser: where a request ends, whether its connection persists, and what is too much."""
 
 import time
+from typing import Any
 
 import pytest
 from feeding import by_any_cut, fed
@@ -11,7 +12,7 @@ from prime_server._ext.parsers import RequestParser
 CHUNKED = b"Transfer-Encoding: chunked"
 
 
-def chunked(body, *fields, line=b"POST / HTTP/1.1"):
+def chunked(body: bytes, *fields: bytes, line: bytes = b"POST / HTTP/1.1") -> bytes:
     return request(line, CHUNKED, *fields, body=body)
 
 
@@ -40,18 +41,18 @@ def chunked(body, *fields, line=b"POST / HTTP/1.1"):
         (b"9" * 60, 413),
     ],
 )
-def test_content_length(value, status):
+def test_content_length(value: bytes, status: int | None) -> None:
     assert status_of(request(b"POST / HTTP/1.1", b"Content-Length:%b" % value), max_body=1048576) == status
     assert status_of(request(b"POST / HTTP/1.0", b"CONTENT-LENGTH:%b" % value), max_body=1048576) == status
 
 
 @pytest.mark.parametrize("other", [b"0", b"1", b"00", b""])
-def test_content_length_once(other):
+def test_content_length_once(other: bytes) -> None:
     assert status_of(request(b"POST / HTTP/1.1", b"Content-Length: 0", b"X: y", b"content-length: %b" % other)) == 400
 
 
 @pytest.mark.parametrize("size", [1, 2, 15, 16, 33, 200])
-def test_bodies_of_known_length(size):
+def test_bodies_of_known_length(size: int) -> None:
     body = b"GET / HTTP/1.1\r\n" * (size // 16 + 1)
     body = body[:size]
     data = request(b"PUT /a HTTP/1.1", b"Content-Length: %d" % size, body=body)
@@ -61,7 +62,7 @@ def test_bodies_of_known_length(size):
     )
 
 
-def test_a_body_may_be_put_straight_to_its_place():
+def test_a_body_may_be_put_straight_to_its_place() -> None:
     parser = RequestParser()
     assert parser.room == 0
     assert parser.feed(request(b"PUT / HTTP/1.1", b"Content-Length: 10", body=b"abc")) == []
@@ -111,7 +112,7 @@ def test_a_body_may_be_put_straight_to_its_place():
         ([b"Content-Length: 0", b"Transfer-Encoding: identity"], 400),
     ],
 )
-def test_transfer_encoding(fields, status):
+def test_transfer_encoding(fields: Any, status: int | None) -> None:
     assert status_of(request(b"POST / HTTP/1.1", *fields, body=b"0\r\n\r\n")) == status
     assert status_of(request(b"POST / HTTP/1.3", *fields, body=b"0\r\n\r\n")) == status
     assert outcome(request(b"POST / HTTP/1.0", *fields, body=b"0\r\n\r\n")) == ([], 400)
@@ -189,7 +190,7 @@ def test_transfer_encoding(fields, status):
         (b"8000000000000000\r\n", 413),
     ],
 )
-def test_chunks(body, expected):
+def test_chunks(body: bytes, expected: Any) -> None:
     found, status = outcome(chunked(body))
     if isinstance(expected, bytes):
         assert (found, status) == ([("POST", b"/", "1.1", True, expected)], None)
@@ -231,7 +232,7 @@ def test_chunks(body, expected):
         (b"1.0", [b"Keep-Alive: timeout=5"], False, 0x00),
     ],
 )
-def test_keep_alive(version, fields, persists, bits):
+def test_keep_alive(version: Any, fields: Any, persists: Any, bits: int) -> None:
     data = request(b"GET / HTTP/" + version, *fields)
     found, status = by_any_cut(RequestParser, data + data, lambda one: (one.keep_alive, one.bits))
     assert status is None and found == [(persists, bits)] * 2
@@ -252,17 +253,17 @@ def test_keep_alive(version, fields, persists, bits):
         ([b"Expect: x=y"], 417),
     ],
 )
-def test_expectations(fields, status):
+def test_expectations(fields: Any, status: int | None) -> None:
     assert status_of(request(b"POST / HTTP/1.1", *fields)) == status
     assert status_of(request(b"POST / HTTP/1.0", *fields)) == status
     assert status_of(request(b"POST / HTTP/1.1", *fields, b"Content-Length: 3", body=b"abc")) == status
     assert status_of(chunked(b"3\r\nabc\r\n0\r\n\r\n", *fields)) == status
 
 
-def test_who_waits_for_100_continue():
+def test_who_waits_for_100_continue() -> None:
     expects = b"Expect: 100-continue"
 
-    def asks(data, *more):
+    def asks(data: bytes, *more: bytes) -> Any:
         parser = RequestParser()
         for piece in (data, *more):
             parser.feed(piece)
@@ -288,7 +289,7 @@ def test_who_waits_for_100_continue():
     assert bytes(found.body) == b"abc" and not parser.wants_continue
 
 
-def test_limits_are_met_to_the_byte():
+def test_limits_are_met_to_the_byte() -> None:
     for size in (1, 20, 500):
         line = b"GET /%b HTTP/1.1" % (b"a" * (size - 1))
         assert outcome(request(line), max_target=size)[1] is None
@@ -309,8 +310,8 @@ def test_limits_are_met_to_the_byte():
         assert status_of(chunked(chunks + b"0\r\n\r\n"), max_body=9) == 413
 
 
-def test_what_is_too_much_is_refused_while_it_comes():
-    def bytes_taken(status, start, piece, **limits):
+def test_what_is_too_much_is_refused_while_it_comes() -> None:
+    def bytes_taken(status: int, start: bytes, piece: bytes, **limits: Any) -> int:
         parser, taken = RequestParser(**limits), 0
         parser.feed(start)
         while parser.error is None:
@@ -335,29 +336,32 @@ def test_what_is_too_much_is_refused_while_it_comes():
     assert bytes_taken(431, chunked(b"0\r\n"), b"A: b\r\n", max_fields=50) <= 51 * 6
 
 
-def test_many_small_chunks_are_fine():
+def test_many_small_chunks_are_fine() -> None:
     body = b"".join(b"0001\r\n%c\r\n" % (n % 256) for n in range(20_000)) + b"0\r\n\r\n"
     found, error = fed(RequestParser(max_head=200), [chunked(body)])
     assert error is None and bytes(found[0].body) == bytes(n % 256 for n in range(20_000))
 
 
-def test_limits_are_numbers():
+def test_limits_are_numbers() -> None:
     for name in ("max_target", "max_head", "max_fields", "max_body"):
+        options: dict[str, Any] = {name: -1}
         with pytest.raises(ValueError, match=name):
-            RequestParser(**{name: -1})
+            RequestParser(**options)
+        options = {name: "many"}
         with pytest.raises(TypeError):
-            RequestParser(**{name: "many"})
+            RequestParser(**options)
+    text: Any = "text"
     with pytest.raises(TypeError):
-        RequestParser().feed("text")
+        RequestParser().feed(text)
     assert RequestParser().feed(b"") == []
     for kind in (bytearray, memoryview):
         assert len(RequestParser().feed(kind(request()))) == 1
 
 
 @pytest.mark.timing
-def test_dripping_bytes_is_linear():
+def test_dripping_bytes_is_linear() -> None:
     """A header section in pieces of one byte costs a small multiple of what as many short requests cost: no byte is looked at twice."""
-    def seconds(data):
+    def seconds(data: bytes) -> float:
         parser = RequestParser(max_head=1 << 20, max_target=1 << 20)
         pieces = [data[at : at + 1] for at in range(len(data))]
         start = time.process_time()

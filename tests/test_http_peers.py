@@ -2,11 +2,13 @@
 
 import random
 import re
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import CHECKOUT
+from fuzz.http_request import TOKENS
+from fuzz.runner import mutate, requests
 from hypothesis import given, settings
 from test_http_properties import messages, request_lines
 
@@ -31,7 +33,7 @@ TAKEN_BY_HTTPTOOLS = {
 REFUSED_BY_HTTPTOOLS = {"chunk-extensions-with-spaces", "later-minor-version", "tabs-around-values", "trailers-that-frame"}
 
 
-def by_us(data):
+def by_us(data: bytes) -> Any:
     """The first request as (method, target, fields, body), or None."""
     found = RequestParser().feed(data)
     if not found:
@@ -42,10 +44,11 @@ def by_us(data):
     return found[0].method, found[0].target, fields, bytes(found[0].body)
 
 
-def by_h11(data):
+def by_h11(data: bytes) -> Any:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=65536)
     connection.receive_data(data)
-    request, body = None, b""
+    request: Any = None
+    body = b""
     try:
         while True:
             event = connection.next_event()
@@ -62,32 +65,33 @@ def by_h11(data):
 
 
 class Callbacks:
-    def __init__(self):
+    def __init__(self) -> None:
         self.parser = httptools.HttpRequestParser(self)
-        self.complete = None
+        self.complete: tuple[str, bytes, list[tuple[bytes, bytes]], bytes] | None = None
         self.on_message_begin()
 
-    def on_message_begin(self):
-        self.url, self.fields, self.body, self.head = b"", [], b"", True
+    def on_message_begin(self) -> None:
+        self.url, self.body, self.head = b"", b"", True
+        self.fields: list[tuple[bytes, bytes]] = []
 
-    def on_url(self, url):
+    def on_url(self, url: bytes) -> None:
         self.url += url
 
-    def on_header(self, name, value):
+    def on_header(self, name: bytes, value: bytes) -> None:
         if self.head:  # trailers come by the same way
             self.fields.append((name.lower(), value))
 
-    def on_headers_complete(self):
+    def on_headers_complete(self) -> None:
         self.head = False
 
-    def on_body(self, body):
+    def on_body(self, body: bytes) -> None:
         self.body += body
 
-    def on_message_complete(self):
+    def on_message_complete(self) -> None:
         self.complete = self.complete or (self.parser.get_method().decode(), self.url, self.fields, self.body)
 
 
-def by_httptools(data):
+def by_httptools(data: bytes) -> Any:
     callbacks = Callbacks()
     try:
         callbacks.parser.feed_data(data)
@@ -103,8 +107,8 @@ def by_httptools(data):
     [(by_h11, TAKEN_BY_H11, REFUSED_BY_H11), (by_httptools, TAKEN_BY_HTTPTOOLS, REFUSED_BY_HTTPTOOLS)],
     ids=["h11", "httptools"],
 )
-def test_where_peers_differ(peer, taken, refused):
-    differ = {True: set(), False: set()}
+def test_where_peers_differ(peer: Any, taken: Any, refused: Any) -> None:
+    differ: dict[bool, set[str]] = {True: set(), False: set()}
     for path in sorted(CORPUS.glob("*/*.http")):
         data = path.read_bytes()
         ours, theirs = by_us(data), peer(data)
@@ -143,12 +147,7 @@ REFUSED_FOR_A_REASON = {
 }
 
 
-def test_where_peers_differ_over_a_generated_corpus(monkeypatch):
-    monkeypatch.syspath_prepend(str(CORPUS.parent.parent))
-    monkeypatch.delitem(sys.modules, "tests", raising=False)
-    from tests.fuzz.http_request import TOKENS
-    from tests.fuzz.runner import mutate, requests
-
+def test_where_peers_differ_over_a_generated_corpus() -> None:
     dice = random.Random(9112)
     pool = requests()
     compared = 0
@@ -169,9 +168,9 @@ def test_where_peers_differ_over_a_generated_corpus(monkeypatch):
 
 
 @pytest.mark.checkout
-def test_every_reason_has_its_row():
+def test_every_reason_has_its_row() -> None:
     text = (CHECKOUT / "docs/http.md").read_text().partition("\n### Over a generated corpus\n")[2].partition("\n#")[0]
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for line in text.splitlines():
         if line.startswith("| ") and not line.startswith("| We refuse"):
             reason, *verdicts = [cell.strip() for cell in line.split("|")[1:4]]
@@ -183,8 +182,8 @@ def test_every_reason_has_its_row():
 
 
 @pytest.mark.checkout
-def test_every_difference_has_its_row():
-    rows = {}
+def test_every_difference_has_its_row() -> None:
+    rows: dict[str, list[str]] = {}
     for line in (CHECKOUT / "docs/http.md").read_text().partition("### Over a generated corpus")[0].splitlines():
         names, *verdicts = [cell.strip() for cell in line.split("|")[1:5]] or [""]
         rows |= dict.fromkeys(re.findall("`([^`]+)`", names), verdicts)
@@ -199,7 +198,7 @@ def test_every_difference_has_its_row():
 
 
 @pytest.mark.checkout
-def test_every_row_has_its_test():
+def test_every_row_has_its_test() -> None:
     """Of the tables whose last column names tests, each row names some, and they exist. The last table has its own test above."""
     text = (CHECKOUT / "docs/http.md").read_text()
     rows = 0
@@ -216,7 +215,7 @@ def test_every_row_has_its_test():
 
 @settings(deadline=None)
 @given(messages(request_lines, (b"%x\r\n", b"%X;a=b\r\n", b"%03x;c\r\n"), blanks=(b" ", b"")))
-def test_all_agree_on_what_is_right(message):
+def test_all_agree_on_what_is_right(message: Any) -> None:
     data, fields, body = message
     ours = by_us(data)
     assert ours is not None and ours[3] == body

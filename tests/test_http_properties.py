@@ -4,7 +4,9 @@ import contextlib
 import ctypes
 import itertools
 import mmap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -27,7 +29,12 @@ bodies = st.binary(max_size=120)
 
 
 @st.composite
-def messages(draw, first_line, chunk_lines=(b"%x\r\n", b"%X;a=b\r\n", b"%03x ; c\r\n"), blanks=(b" ", b"", b" \t")):
+def messages(
+    draw: st.DrawFn,
+    first_line: st.SearchStrategy[bytes],
+    chunk_lines: Sequence[bytes] = (b"%x\r\n", b"%X;a=b\r\n", b"%03x ; c\r\n"),
+    blanks: Sequence[bytes] = (b" ", b"", b" \t"),
+) -> Any:
     """A well-formed message: its bytes, its fields and its body. `first_line` draws the line, without its end."""
     fields = draw(st.lists(st.tuples(tokens.map(lambda name: b"X-" + name), texts), max_size=6))
     body = draw(bodies)
@@ -62,14 +69,14 @@ request_lines = st.builds(
 status_lines = st.builds(lambda code, reason: b"HTTP/1.1 %d %b" % (code, reason), st.sampled_from([200, 201, 404, 500]), texts)
 
 
-def pieces_of(data, cuts):
+def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
     ends = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     return [data[start:end] for start, end in itertools.pairwise(ends)]
 
 
 @settings(deadline=None)
 @given(st.lists(messages(request_lines), max_size=4), st.lists(st.integers(0, 10_000), max_size=8))
-def test_requests_are_read_as_they_were_written(written, cuts):
+def test_requests_are_read_as_they_were_written(written: Any, cuts: list[int]) -> None:
     data = b"".join(message for message, _, _ in written)
     parser = RequestParser()
     found, error = fed(parser, pieces_of(data, cuts))
@@ -79,7 +86,7 @@ def test_requests_are_read_as_they_were_written(written, cuts):
 
 @settings(deadline=None)
 @given(st.lists(messages(status_lines), max_size=4), st.lists(st.integers(0, 10_000), max_size=8))
-def test_responses_are_read_as_they_were_written(written, cuts):
+def test_responses_are_read_as_they_were_written(written: Any, cuts: list[int]) -> None:
     data = b"".join(message for message, _, _ in written)
     parser = ResponseParser()
     found, error = fed(parser, pieces_of(data, cuts))
@@ -88,7 +95,7 @@ def test_responses_are_read_as_they_were_written(written, cuts):
 
 
 @st.composite
-def nearly_right(draw):
+def nearly_right(draw: st.DrawFn) -> bytes:
     """Requests of the corpus and made-up ones with a few bytes changed, put in, taken out or repeated."""
     made_up = st.builds(
         lambda method, target, version, fields, body: b"%b %b %b\r\n%b\r\n%b" % (method, target, version, b"".join(fields), body),
@@ -122,7 +129,7 @@ def nearly_right(draw):
 @given(nearly_right(), st.lists(st.integers(0, 10_000), max_size=6))
 @example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r", [])
 @example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r", [])
-def test_requests_are_taken_and_refused_as_the_grammar_says(data, cuts):
+def test_requests_are_taken_and_refused_as_the_grammar_says(data: bytes, cuts: list[int]) -> None:
     expected, behind = read_all(data)
     parser = RequestParser()
     found, error = fed(parser, [data])
@@ -140,7 +147,7 @@ def test_requests_are_taken_and_refused_as_the_grammar_says(data, cuts):
 
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=6))
-def test_any_bytes_give_messages_or_our_error(data, cuts):
+def test_any_bytes_give_messages_or_our_error(data: bytes, cuts: list[int]) -> None:
     for make in (RequestParser, ResponseParser, NetstringParser):
         found, error = fed(make(), [data])
         again, same = fed(make(), pieces_of(data, cuts))
@@ -150,18 +157,19 @@ def test_any_bytes_give_messages_or_our_error(data, cuts):
 class LastBytesOfAPage:
     """Memory of which the byte behind the last one can't be read."""
 
-    def __init__(self, count=3):
+    def __init__(self, count: int = 3) -> None:
         self.pages = mmap.mmap(-1, (count + 1) * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.end = count * mmap.PAGESIZE
         anchor = ctypes.c_char.from_buffer(self.pages)
-        libc = ctypes.CDLL(None, use_errno=True)
         self.address = ctypes.addressof(anchor) + self.end
-        self.protect = lambda access: libc.mprotect(ctypes.c_void_p(self.address), ctypes.c_size_t(mmap.PAGESIZE), access)
         if self.protect(0) != 0:
             pytest.skip("mprotect is not allowed here")
         del anchor
 
-    def hold(self, data):
+    def protect(self, access: int) -> int:
+        return int(ctypes.CDLL(None).mprotect(ctypes.c_void_p(self.address), ctypes.c_size_t(mmap.PAGESIZE), access))
+
+    def hold(self, data: bytes) -> Any:
         self.pages[self.end - len(data) : self.end] = data
         return memoryview(self.pages)[self.end - len(data) : self.end]
 
@@ -175,7 +183,7 @@ class LastBytesOfAPage:
         (NetstringParser, b"5:hello,0:,12:hello world!,"),
     ],
 )
-def test_nothing_is_read_behind_the_end(make, data):
+def test_nothing_is_read_behind_the_end(make: Any, data: bytes) -> None:
     page = LastBytesOfAPage()
     whole, error = fed(make(), [data])
     for at in range(len(data) + 1):
@@ -193,7 +201,7 @@ def test_nothing_is_read_behind_the_end(make, data):
         b"%2Fa%3Fb%3Dc% HTTP/1.1\r\n\r\n",
     ],
 )  # fmt: skip
-def test_nothing_of_a_payload_is_read_behind_its_end(end):
+def test_nothing_of_a_payload_is_read_behind_its_end(end: Any) -> None:
     """Payloads are read where they lie: large ones, which a message doesn't copy, are laid before the end of a page and cut there."""
     page = LastBytesOfAPage(count=32)
     read = 0
@@ -204,7 +212,9 @@ def test_nothing_of_a_payload_is_read_behind_its_end(end):
             for at in range(len(start), len(start) + len(end) + 1):
                 data = (start + end)[:at]
                 send_frames(sender, [page.hold(data)])
-                [frame] = receive_frames(receiver)
+                frames = receive_frames(receiver)
+                assert frames is not None
+                (frame,) = frames
                 assert frame.address == page.address - len(data)
                 request = Request.from_payload(frame)
                 with contextlib.suppress(ProtocolError):

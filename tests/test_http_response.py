@@ -1,5 +1,7 @@
 """The strict response parser: where a response ends, and what no response may look like."""
 
+from typing import Any
+
 import pytest
 from feeding import by_any_cut, cuts, fed
 
@@ -10,18 +12,18 @@ NEXT = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok"
 BEHIND = (202, "1.1", True, b"ok")
 
 
-def summary(response):
+def summary(response: Any) -> Any:
     return response.status, response.version, response.keep_alive, bytes(response.body)
 
 
-def parser_for(*methods, **limits):
+def parser_for(*methods: str, **limits: Any) -> ResponseParser:
     parser = ResponseParser(**limits)
     for method in methods:
         parser.expect(method)
     return parser
 
 
-def outcome(data, *methods, **limits):
+def outcome(data: bytes, *methods: str, **limits: Any) -> tuple[list[Any], int | None]:
     return by_any_cut(lambda: parser_for(*methods, **limits), data, summary)
 
 
@@ -45,7 +47,7 @@ def outcome(data, *methods, **limits):
         (b"HTTP/1.1 103 Early\r\nContent-Length: 9\r\nA: b\r\n\r\n" * 3 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", (200, "1.1", True, b"")),
     ],
 )
-def test_responses(data, expected):
+def test_responses(data: bytes, expected: Any) -> None:
     assert outcome(data) == ([expected], None)
     assert outcome(data + NEXT) == ([expected, BEHIND], None)
     assert outcome(data + b"bad") == ([expected], 502)
@@ -88,12 +90,12 @@ def test_responses(data, expected):
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
     ],
 )
-def test_malformed_responses(data):
+def test_malformed_responses(data: bytes) -> None:
     assert outcome(data) == ([], 502)
     assert outcome(NEXT + data) == ([BEHIND], 502)
 
 
-def test_a_response_to_head_has_no_body():
+def test_a_response_to_head_has_no_body() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n"
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     bare = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -105,7 +107,7 @@ def test_a_response_to_head_has_no_body():
     assert outcome(head + NEXT[:-2], "HEAD", "HEAD") == ([empty, (202, "1.1", True, b"")], None)
 
 
-def test_a_body_until_the_connection_closes():
+def test_a_body_until_the_connection_closes() -> None:
     for data, version in ((b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nhello", "1.1"), (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nhello", "1.0")):
         for pieces in cuts(data):
             parser = ResponseParser()
@@ -115,16 +117,18 @@ def test_a_body_until_the_connection_closes():
             assert response.headers[-1] == (b"Content-Length", b"5")
             assert parser.idle and parser.eof() == []
     parser = ResponseParser(max_body=4)
-    assert parser.feed(data) == [] and parser.error.status == 502
+    assert parser.feed(data) == []
+    assert parser.error is not None and parser.error.status == 502
 
 
-def test_a_connection_that_closes_too_early():
+def test_a_connection_that_closes_too_early() -> None:
     assert ResponseParser().eof() == []
     assert ResponseParser().feed(NEXT)
     for data in (b"H", NEXT[:-1], NEXT[:30], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"):
         parser = ResponseParser()
         assert parser.feed(data) == []
-        assert parser.eof() == [] and parser.error.status == 502
+        assert parser.eof() == []
+        assert parser.error is not None and parser.error.status == 502
         for more in (parser.eof, lambda parser=parser: parser.feed(b"x")):
             with pytest.raises(ProtocolError, match="closed"):
                 more()
@@ -133,7 +137,7 @@ def test_a_connection_that_closes_too_early():
     assert parser.eof() == [] and parser.error is None
 
 
-def test_the_data_is_the_servers_bytes():
+def test_the_data_is_the_servers_bytes() -> None:
     data = b"HTTP/1.1 200 All \xe9 right \r\nA:  b \r\nContent-Length: 3\r\n\r\nabc"
     (response,) = ResponseParser().feed(data + NEXT[:5])
     assert bytes(response) == bytes(response.data) == data
@@ -146,7 +150,7 @@ def test_the_data_is_the_servers_bytes():
         ParsedResponse()
 
 
-def test_limits():
+def test_limits() -> None:
     data = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nA: b\r\n\r\nhello"
     head = len(data) - 5
     assert outcome(data, max_head=head, max_fields=2, max_body=5) == ([(200, "1.1", True, b"hello")], None)
@@ -161,4 +165,4 @@ def test_limits():
     for _ in range(100):
         if parser.error is None:
             parser.feed(b"x" * 10)
-    assert parser.error.status == 502
+    assert parser.error is not None and parser.error.status == 502

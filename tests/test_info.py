@@ -5,6 +5,7 @@ import ctypes
 import dataclasses
 import mmap
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -63,7 +64,7 @@ extended_infos = st.builds(
 )
 
 
-def test_the_layout_is_that_of_the_wire():
+def test_the_layout_is_that_of_the_wire() -> None:
     assert EXTENDED.to_bytes() == struct.pack(
         "<IIHxx4sBBHIQqBBHII16s4x",
         *(0x01020304, 0x05060708, 1 | 8 | 503 << 5, MAGIC, 1, 60),
@@ -87,13 +88,13 @@ def test_the_layout_is_that_of_the_wire():
         (struct.pack("<IIHH", 7, 8, 1, 0) + b"PRSJ\x01\x3c" + bytes(1000), {"id": 7, "time_stamp": 8}),
     ],
 )
-def test_an_info_of_the_originals_parts(frame, expected):
+def test_an_info_of_the_originals_parts(frame: bytes, expected: Any) -> None:
     assert RequestInfo.from_bytes(frame) == RequestInfo(**({"id": 0, "time_stamp": 0} | expected))
 
 
 @given(infos | extended_infos)
 @example(EXTENDED)
-def test_what_is_written_is_read(info):
+def test_what_is_written_is_read(info: RequestInfo) -> None:
     frame = info.to_bytes()
     assert len(frame) == (72 if info.extended else 12)
     assert RequestInfo.from_bytes(frame) == info
@@ -102,7 +103,7 @@ def test_what_is_written_is_read(info):
         assert RequestInfo.from_bytes(other) == info
 
 
-def test_every_truncation():
+def test_every_truncation() -> None:
     frame = EXTENDED.to_bytes()
     bare = dataclasses.replace(
         EXTENDED, extended=False, flags=0, sequence=0, life=0, time_left=0, attempt=0, strikes=0, hops=0, queued=0, served=0, trace=bytes(16)
@@ -116,7 +117,7 @@ def test_every_truncation():
             assert RequestInfo.from_bytes(frame[:size]) == shorter
 
 
-def test_every_lie_about_the_length():
+def test_every_lie_about_the_length() -> None:
     for behind in (0, 1, 100):
         frame = bytearray(EXTENDED.to_bytes() + bytes(behind))
         for length in range(256):
@@ -129,7 +130,7 @@ def test_every_lie_about_the_length():
 
 
 @pytest.mark.parametrize("version", range(256))
-def test_later_versions_are_read_as_far_as_they_are_known(version):
+def test_later_versions_are_read_as_far_as_they_are_known(version: Any) -> None:
     frame = bytearray(EXTENDED.to_bytes() + b"what later versions say")
     frame[16:18] = version, len(frame) - 12
     if version:
@@ -139,7 +140,7 @@ def test_later_versions_are_read_as_far_as_they_are_known(version):
             RequestInfo.from_bytes(frame)
 
 
-def test_a_frame_that_is_too_long_is_refused():
+def test_a_frame_that_is_too_long_is_refused() -> None:
     for frame in (bytes(12), EXTENDED.to_bytes()):
         assert RequestInfo.from_bytes(frame + bytes(1024 - len(frame))).extended == (len(frame) > 12)
         for size in (1025, 2**16, 2**20):
@@ -148,7 +149,7 @@ def test_a_frame_that_is_too_long_is_refused():
 
 
 @given(st.binary(max_size=100) | st.builds(lambda head, tail: head + MAGIC + tail, st.binary(min_size=12, max_size=12), st.binary(max_size=80)))
-def test_any_bytes_give_an_info_or_our_error(data):
+def test_any_bytes_give_an_info_or_our_error(data: bytes) -> None:
     try:
         info = RequestInfo.from_bytes(data)
     except ProtocolError as error:
@@ -178,24 +179,26 @@ def test_any_bytes_give_an_info_or_our_error(data):
         ({"id": "1"}, TypeError, None),
     ],
 )
-def test_what_does_not_fit_is_refused(fields, error, says):
+def test_what_does_not_fit_is_refused(fields: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         RequestInfo(**({"id": 1, "time_stamp": 2, "extended": True} | fields)).to_bytes()
 
 
-def test_an_info_is_a_value():
+def test_an_info_is_a_value() -> None:
     assert RequestInfo(id=1, time_stamp=2) == RequestInfo(id=1, time_stamp=2)
     assert RequestInfo(id=1, time_stamp=2) != RequestInfo(id=1, time_stamp=3)
     assert len({RequestInfo(id=1, time_stamp=2), RequestInfo(id=1, time_stamp=2)}) == 1
+    value: Any = EXTENDED
     with pytest.raises(dataclasses.FrozenInstanceError):
-        EXTENDED.id = 3
+        value.id = 3
+    text: Any = "12345678"
     with pytest.raises(TypeError):
-        RequestInfo.from_bytes("12345678")
+        RequestInfo.from_bytes(text)
     with pytest.raises(BufferError):
         RequestInfo.from_bytes(memoryview(bytes(32))[::2])
 
 
-def test_nothing_is_read_past_the_end_of_a_page():
+def test_nothing_is_read_past_the_end_of_a_page() -> None:
     pages = mmap.mmap(-1, 2 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     anchor = ctypes.c_char.from_buffer(pages, mmap.PAGESIZE)
     libc = ctypes.CDLL(None, use_errno=True)

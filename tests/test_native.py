@@ -4,7 +4,7 @@ import ctypes
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,13 +72,6 @@ def respond(job: Any, status: int = 200, kind: bytes | None = None, fields: byte
 
 def forward(job: Any, data: bytes, stage: bytes | None = None) -> int:
     return int(job.contents.forward(job, stage, data, len(data)))
-
-
-@pytest.fixture
-def around() -> Iterator[StandIn]:
-    made = StandIn()
-    yield made
-    made.close()
 
 
 # --- the interface -----------------------------------------------------------------------------------------------------------------------------
@@ -263,15 +256,16 @@ def test_a_native_function_sees_that_it_is_interrupted(around: StandIn) -> None:
         assert worker.stats()["interrupted"] == 1
 
 
-@pytest.mark.parametrize("wrong", [None, 7, len, capsule(nothing, b"something else"), new_capsule(1, None, None)])
+@pytest.mark.parametrize("wrong", [None, 7, len, capsule(lambda job, data: 0, b"something else"), new_capsule(1, None, None)])
 def test_what_is_no_capsule_of_ours(wrong: object) -> None:
     with pytest.raises(TypeError):
         NativeWork(wrong)
 
 
 def test_a_fallback_is_callable() -> None:
+    number: Any = 7
     with pytest.raises(TypeError):
-        NativeWork(demo.work.capsule, fallback=7)  # type: ignore[arg-type]
+        NativeWork(demo.work.capsule, fallback=number)
     assert demo.parse.fallback is None
     assert "NativeWork" in repr(demo.parse)
 

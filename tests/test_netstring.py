@@ -1,5 +1,7 @@
 """Netstrings in every way of cutting them."""
 
+from typing import Any
+
 import pytest
 from feeding import by_any_cut
 from hypothesis import given, settings
@@ -9,11 +11,11 @@ from prime_server import ProtocolError
 from prime_server._ext.parsers import NetstringParser
 
 
-def outcome(data, **limits):
+def outcome(data: bytes, **limits: Any) -> tuple[list[Any], int | None]:
     return by_any_cut(lambda: NetstringParser(**limits), data, bytes)
 
 
-def netstring(data):
+def netstring(data: bytes) -> bytes:
     return b"%d:%b," % (len(data), data)
 
 
@@ -56,15 +58,16 @@ def netstring(data):
         (b"100:" + b"x" * 100 + b",", [b"x" * 100], None),
     ],
 )
-def test_netstrings(data, expected, status):
+def test_netstrings(data: bytes, expected: Any, status: int | None) -> None:
     assert outcome(data, max_size=100) == (expected, status)
     if status is None and expected and not data.startswith(b"2:"):
         assert outcome(data + b"4:next,", max_size=100) == ([*expected, b"next"], None)
 
 
-def test_the_length_is_bounded_before_anything_is_allocated():
+def test_the_length_is_bounded_before_anything_is_allocated() -> None:
     parser = NetstringParser(max_size=1000)
-    assert parser.feed(b"1001") == [] and parser.error.status == 413
+    assert parser.feed(b"1001") == []
+    assert parser.error is not None and parser.error.status == 413
     with pytest.raises(ProtocolError) as raised:
         parser.feed(b":")
     assert raised.value.status == 413
@@ -74,7 +77,7 @@ def test_the_length_is_bounded_before_anything_is_allocated():
         NetstringParser(max_size=-1)
 
 
-def test_idle():
+def test_idle() -> None:
     parser = NetstringParser()
     for piece, idle in ((b"", True), (b"3", False), (b":", False), (b"abc", False), (b",", True), (b"0", False), (b":", False), (b",", True)):
         parser.feed(piece)
@@ -83,7 +86,7 @@ def test_idle():
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=100)), st.integers(1, 50))
-def test_what_is_written_is_read(strings, step):
+def test_what_is_written_is_read(strings: list[bytes], step: int) -> None:
     data = b"".join(map(netstring, strings))
     parser = NetstringParser()
     found = [bytes(one) for at in range(0, len(data), step) for one in parser.feed(data[at : at + step])]
@@ -92,13 +95,13 @@ def test_what_is_written_is_read(strings, step):
 
 @settings(deadline=None)
 @given(st.binary(max_size=60) | st.text("0123456789:,a", max_size=40).map(str.encode))
-def test_any_bytes_give_strings_or_our_error(data):
+def test_any_bytes_give_strings_or_our_error(data: bytes) -> None:
     found, status = outcome(data, max_size=50)
     assert status in (None, 400, 413)
     assert data.startswith(b"".join(map(netstring, found)))
 
 
-def test_a_big_string():
+def test_a_big_string() -> None:
     data = bytes(range(256)) * 40_000
     parser = NetstringParser()
     framed = netstring(data)

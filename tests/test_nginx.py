@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from asking import address_of
@@ -94,8 +94,8 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
         assert "[emerg]" not in (directory / "error.log").read_text()
 
 
-def asked(connection: http.client.HTTPSConnection, method: str, target: str, **options: object) -> dict[str, object]:
-    connection.request(method, target, **options)  # type: ignore[arg-type]
+def asked(connection: http.client.HTTPSConnection, method: str, target: str, **options: Any) -> dict[str, object]:
+    connection.request(method, target, **options)
     response = connection.getresponse()
     assert response.status == 200
     said: dict[str, object] = json.loads(response.read())

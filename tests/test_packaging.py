@@ -111,7 +111,7 @@ def test_no_build_for_this_machine_alone() -> None:
 
 
 def test_the_run_time_needs_four_packages() -> None:
-    assert sorted(re.match(r"[\w-]+", each)[0] for each in PROJECT["project"]["dependencies"]) == ["click", "gmpy2", "pyzmq", "tqdm"]
+    assert sorted(re.findall(r"^[\w-]+", each)[0] for each in PROJECT["project"]["dependencies"]) == ["click", "gmpy2", "pyzmq", "tqdm"]
 
 
 def test_the_wheels_that_would_be_published() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PATIENCE
@@ -46,9 +47,9 @@ def call(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[by
 
 
 @contextmanager
-def started(*arguments: str, **options: int) -> Iterator["subprocess.Popen[bytes]"]:
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    with subprocess.Popen([*COMMAND, *arguments], bufsize=0, **streams) as process:  # type: ignore[call-overload]
+def started(*arguments: str, **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    with subprocess.Popen([*COMMAND, *arguments], bufsize=0, **streams) as process:
         try:
             yield process
         finally:

@@ -42,7 +42,7 @@ class Path:
         environment = {**os.environ, "PRIME_SERVER_SIMD": name}
         self.popen = subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
-    def __call__(self, numbers: array.array, offset: int = 0) -> bytes:  # type: ignore[type-arg]
+    def __call__(self, numbers: "array.array[int]", offset: int = 0) -> bytes:
         assert self.popen.stdin is not None
         assert self.popen.stdout is not None
         data = numbers.tobytes()

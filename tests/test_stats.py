@@ -2,7 +2,9 @@
 
 import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -19,7 +21,7 @@ def documented(part: str) -> set[str]:
     return set(re.findall(r"^\| `(\w+)` \| (?:counter|gauge) \| \S", text, re.MULTILINE))
 
 
-def plain(stats: dict[str, object]) -> bool:
+def plain(stats: Mapping[str, Any]) -> bool:
     return type(stats) is dict and all(type(value) in (int, float) and value >= 0 for value in stats.values())
 
 

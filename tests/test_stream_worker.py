@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from stage_standin import LIFE, PATIENCE, Result, StandIn, key
-from test_worker import MORE, RESULT
+from stage_standin import LIFE, MORE, PATIENCE, RESULT, Result, StandIn, key
 
 from prime_server import Job, Response, Worker
 
@@ -18,13 +17,6 @@ BROKEN = 0x400
 STREAMS = 4  # in a report
 WINDOW = 512 * 1024
 PART = 64 * 1024
-
-
-@pytest.fixture
-def around() -> Iterator[StandIn]:
-    made = StandIn()
-    yield made
-    made.close()
 
 
 class Endless:

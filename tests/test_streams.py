@@ -94,7 +94,12 @@ def test_each_part_leaves_as_soon_as_it_is_there(stack: ExitStack) -> None:
             steps.go.release()
             assert client.until(b"\r\n6\r\npart %d\r\n"[2:] % number) == b"6\r\npart %d\r\n" % number
         client.socket.close()
-        wait_until(lambda: steps.go.release() or steps.closed.is_set())
+
+        def closed() -> bool:
+            steps.go.release()
+            return steps.closed.is_set()
+
+        wait_until(closed)
         assert isinstance(steps.why, GeneratorExit)
 
 
@@ -214,7 +219,8 @@ def test_a_file_leaves_in_blocks_and_is_closed(stack: ExitStack, tmp_path: Path)
 
     def work(job: Job) -> Any:
         mode = job.request.path[1:]
-        files.append(open(tmp_path / "file", mode, **({"encoding": "latin-1", "newline": ""} if mode == "r" else {})))  # noqa: SIM115
+        path = tmp_path / "file"
+        files.append(path.open(encoding="latin-1", newline="") if mode == "r" else path.open("rb"))
         return files[-1] if mode == "r" else Response(200, files[-1], content_type="x/y")
 
     with serve(work) as pipeline:
@@ -244,12 +250,12 @@ def test_what_fails_midway_cuts_the_answer_off(stack: ExitStack, caplog: pytest.
 
 
 def test_what_fails_before_the_first_part_is_an_answer_of_its_own(stack: ExitStack, caplog: pytest.LogCaptureFixture) -> None:
-    class Teapot(Exception):  # noqa: N818
+    class TeapotError(Exception):
         status = 418
 
     def work(job: Job) -> Iterator[bytes]:
         if job.request.path == "/418":
-            raise Teapot("short and stout")
+            raise TeapotError("short and stout")
         yield b""
         raise LookupError("early")
 

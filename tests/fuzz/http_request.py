@@ -4,12 +4,14 @@ holds no control byte in its head but the line ends and tabs."""
 
 import re
 from collections.abc import Hashable
+from typing import Any
 
 from prime_server._ext.parsers import ParsedRequest, RequestParser
-from tests.fuzz.runner import main, requests
+
+from .runner import main, requests
 
 STATUSES = {400, 413, 414, 417, 431, 501, 505}
-LIMITS = {"max_target": 100, "max_head": 1000, "max_fields": 20, "max_body": 1000}
+LIMITS: dict[str, Any] = {"max_target": 100, "max_head": 1000, "max_fields": 20, "max_body": 1000}
 TOKENS = [
     b"\r\n", b"\r", b"\n", b" ", b"\t", b"\0", b":", b": ", b",", b";", b"=", b'"', b"\\", b"%", b"%2F", b"/", b"?", b"#", b"*", b"[",
     b"]", b"@", b"\x80", b"\x7f", b"0", b"1", b"5", b"f", b"0\r\n\r\n", b"\r\n\r\n", b"GET ", b"HEAD ", b"OPTIONS * ", b"CONNECT a:80 ",

@@ -4,7 +4,8 @@ same responses and the same error come out. The first byte of the input says whi
 from collections.abc import Hashable
 
 from prime_server._ext.parsers import ParsedResponse, ResponseParser
-from tests.fuzz.runner import main
+
+from .runner import main
 
 SEEDS = [
     b"\0HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\nhelloHTTP/1.0 404 Not Found\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n",

@@ -4,7 +4,8 @@ from collections.abc import Hashable
 
 from prime_server import ProtocolError
 from prime_server._ext.info import RequestInfo
-from tests.fuzz.runner import main
+
+from .runner import main
 
 SEEDS = [
     RequestInfo(id=1, time_stamp=2).to_bytes(),

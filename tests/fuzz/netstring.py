@@ -4,7 +4,8 @@ same come out; written again, the strings are the beginning of the input."""
 from collections.abc import Hashable
 
 from prime_server._ext.parsers import NetstringParser
-from tests.fuzz.runner import main
+
+from .runner import main
 
 SEEDS = [b"5:hello,0:,12:hello world!,", b"100:" + b"x" * 100 + b",", b"01:a,", b"3:0:,,", b"1:a;"]
 TOKENS = [b":", b",", b"0", b"1", b"9", b"0:,", b"1:a,", b"18446744073709551616", b" ", b"\0", b"-", b"x"]

@@ -7,8 +7,9 @@ from collections.abc import Hashable
 from prime_server import ProtocolError
 from prime_server._ext.parsers import RequestParser
 from prime_server._ext.request import Request
-from tests.fuzz.http_request import TOKENS
-from tests.fuzz.runner import main, requests
+
+from .http_request import TOKENS
+from .runner import main, requests
 
 SEEDS = [
     *requests(),

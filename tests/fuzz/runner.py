@@ -103,7 +103,7 @@ def main(target: Target, seeds: Sequence[bytes], tokens: Sequence[bytes]) -> Non
 
 
 def run_atheris(target: Target, seeds: Sequence[bytes], seconds: float, seed: int) -> None:
-    import atheris  # type: ignore[import-not-found,unused-ignore]
+    import atheris
 
     def once(data: bytes) -> None:
         target(data)

@@ -133,7 +133,7 @@ cdef class Balancer(Losses):
         if info.time_left:
             job.deadline = now + (info.time_left if info.time_left < FAR else FAR)
         # Those for whom an idle worker is there will not wait.
-        wait = self.expected_wait(info.flags & FLAG_BEHIND != 0)
+        wait = self.least_wait(info.flags & FLAG_BEHIND != 0)
         most = self.max_backlog + self.workers.ranks[0].count
         if not info.flags & FLAG_BEHIND and self.jobs.behind.last != NULL and over_bound(&self.jobs, job, most, self.max_queued_bytes):
             self.refuse(take_last(&self.jobs), 503)
@@ -142,7 +142,7 @@ cdef class Balancer(Losses):
         elif info.time_left < 0:
             self.refuse(job, 504)
         elif (
-            (job.deadline and wait and wait + self.mean() > info.time_left)
+            (job.deadline and wait and wait + self.taken.mean > info.time_left)
             or over_bound(&self.jobs, job, most, self.max_queued_bytes)
             or job_enter(&self.jobs, job) != 0
         ):
@@ -320,7 +320,7 @@ cdef class Balancer(Losses):
             "workers": self.known,
             "idle": self.workers.ranks[0].count,
             "busy": self.known - self.workers.ranks[0].count,
-            "service_us": round(self.service if self.service >= 0 else self.turnaround if self.turnaround >= 0 else 0, 1),
+            "service_us": round(self.service if self.service >= 0 else self.taken.mean, 1),
             "wait_us": self.expected_wait(False),
             "window": self.limit if self.limit < self.max_window else self.max_window,
         }

@@ -6,9 +6,11 @@ stays, without its payload, until the worker lets go of it.
 
 Servers come back with another life. What the old one had asked for is dropped then, here and in all stages behind, as its clients are gone.
 
-What jobs take, of late, tells how long one that comes now would wait.
+What jobs take, of late, tells how long one that comes now would wait, and when who is refused may come again. None is refused for what a few long
+ones took: then it waits, at worst until its deadline (estimate.pxd).
 """
 
+from prime_server._ext.estimate cimport estimate_least, estimate_take
 from prime_server._ext.greetings cimport greetings_end, greetings_start, tell_over
 from prime_server._ext.info cimport FLAG_FROM_PROXY
 from prime_server._ext.jobs cimport HELD, JobList, REFUSED, ahead_of, append, dequeue, drop_payload, free_all, job_end, job_free, job_named, jobs_end
@@ -27,7 +29,6 @@ cdef class Holding:
     def __cinit__(self):
         cdef uint64_t seed = secrets.randbits(64)
         self.service = -1
-        self.turnaround = -1
         self.departures.kind = TO_WORKER
         if jobs_start(&self.jobs, seed) != 0 or workers_start(&self.workers, seed) != 0 or greetings_start(&self.greetings, seed) != 0:
             raise MemoryError()
@@ -54,12 +55,10 @@ cdef class Holding:
         self.held -= 1
 
     cdef void finish(self, Job* job, Worker* worker, int64_t now) noexcept nogil:
-        cdef int64_t took
         if not job.cancelled:
             self.count.finished += 1
-        if not job.begun:          # how long it took was up to its reader
-            took = now - job.given
-            self.turnaround = took if self.turnaround < 0 else self.turnaround + (took - self.turnaround) / 8
+            if not job.begun:      # how long it took was up to its reader
+                estimate_take(&self.taken, now - max(job.given, worker.progress))
         worker.progress = now
         self.departures.worked = now
         self.let_go(job, worker)
@@ -160,13 +159,20 @@ cdef class Holding:
         return queued(&self.jobs) + self.held
 
     cdef double mean(self) noexcept nogil:
-        return self.service if self.service >= 0 else max(self.turnaround, 0)
+        return self.taken.mean if self.taken.samples else max(self.service, 0)
+
+    cdef size_t ahead(self, bint behind) noexcept nogil:
+        """Jobs before one that comes now; 0 where it needn't wait for them, as far as is known."""
+        cdef size_t ahead = ahead_of(&self.jobs, behind)
+        return 0 if self.workers.ranks[0].count > ahead or self.known == 0 else ahead + self.held
 
     cdef int64_t expected_wait(self, bint behind) noexcept nogil:
-        cdef size_t ahead = ahead_of(&self.jobs, behind)
-        if self.workers.ranks[0].count > ahead or self.known == 0:
-            return 0
-        return <int64_t>(self.mean() * (ahead + self.held) / self.known)
+        cdef size_t ahead = self.ahead(behind)
+        return <int64_t>(self.mean() * ahead / self.known) if ahead else 0
+
+    cdef int64_t least_wait(self, bint behind) noexcept nogil:
+        cdef size_t ahead = self.ahead(behind)
+        return <int64_t>(estimate_least(&self.taken, ahead) / self.known) if ahead else 0
 
     cdef int64_t drained_in(self) noexcept nogil:
         return <int64_t>(self.mean() * self.pending() / self.known) if self.known else 0

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 WINDOW_US, WAKE_US, STALLED_US, GONE_US, BEAT_US, CROSSING_US = 250, 150, 1_000, 50_000, 900_000, 20_000
 IMPOSSIBLE = 999  # the key of a job that nobody knows
+
+
+@dataclass
+class Estimate:
+    """Of what jobs take: mean and variance, each sample weighing a 128th at least."""
+
+    samples: int = 0
+    mean: float = 0
+    variance: float = 0
+
+    def take(self, us: float) -> None:
+        self.samples = min(self.samples + 1, 128)
+        part = 1 / self.samples
+        difference = us - self.mean
+        self.mean += part * difference
+        self.variance = (1 - part) * (self.variance + part * difference**2)
+
+    def least(self, jobs: int) -> float:
+        if self.samples == 0:
+            return 0
+        variance = self.variance + self.mean**2 / self.samples
+        return max(0.0, jobs * self.mean - math.sqrt(jobs * variance + jobs**2 * variance / self.samples))
 
 
 @dataclass(eq=False)
@@ -68,7 +91,7 @@ class Model:
         self.gone: list[Worker] = []
         self.filling: Worker | None = None  # was given the last job
         self.service: float | None = None
-        self.turnaround: float | None = None
+        self.taken = Estimate()
         self.untold = 0
 
     # --- what becomes of a job
@@ -121,16 +144,13 @@ class Model:
             return False
         return len(worker.held) < worker.window
 
-    def mean(self) -> float:
-        return self.service if self.service is not None else self.turnaround or 0
-
-    def expected_wait(self, behind: bool) -> int:
+    def least_wait(self, behind: bool) -> int:
         held = sum(len(worker.held) for worker in self.workers)
         first, second = len(self.backlog), len(self.second)
         ahead = second + min(first, 7 * (second + 1)) if behind else first + min(first // 7, second)
         if len(self.idle) > ahead or not self.workers:
             return 0
-        return int(self.mean() * (ahead + held) / len(self.workers))
+        return int(self.taken.least(ahead + held) / len(self.workers))
 
     def rank(self, worker: Worker) -> None:
         idle = not worker.held and not worker.leaving and worker in self.workers

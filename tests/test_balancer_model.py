@@ -72,11 +72,11 @@ class Balancing(RuleBasedStateMachine):
             if sender and sender not in model.greeted_peers:
                 model.greeted_peers.add(sender)
                 model.greetings.append(sender)
-        wait = model.expected_wait(behind)
+        wait = model.least_wait(behind)
         most = model.max_backlog + len(model.idle)
         if not behind and model.second and len(model.waiting) >= most:
             model.refuse(model.second.pop(), 503)
-        if (left is not None and wait and wait + model.mean() > left) or len(model.waiting) >= most:
+        if (left is not None and wait and wait + model.taken.mean > left) or len(model.waiting) >= most:
             model.refuse(job, 503)
         else:
             (model.second if behind else model.backlog).append(job)
@@ -127,12 +127,11 @@ class Balancing(RuleBasedStateMachine):
         workers = [worker for worker in self.model.workers if worker.ours == ours]
         return workers[which % len(workers)] if workers else None
 
-    def done(self, worker: Worker, job: Job, *, turnaround: bool = True) -> None:
+    def done(self, worker: Worker, job: Job, *, surely: bool = True) -> None:
         worker.held.remove(job)
-        if turnaround:
-            took = self.desk.now - job.given
-            mean = self.model.turnaround
-            self.model.turnaround = took if mean is None else mean + (took - mean) / 8
+        if surely:
+            if not job.cancelled:
+                self.model.taken.take(self.desk.now - max(job.given, worker.progress))
             worker.progress = self.desk.now
         if not job.cancelled:
             self.model.finish(job, "finished")
@@ -150,7 +149,7 @@ class Balancing(RuleBasedStateMachine):
             job = worker.held[0]
             doubt = doubt or (now - worker.heard >= BEAT_US and now - job.given <= CROSSING_US)
             doubt = doubt and not job.cancelled
-            self.done(worker, job, turnaround=not doubt)
+            self.done(worker, job, surely=not doubt)
             if doubt:
                 worker.doubtful = job
         worker.heard = now

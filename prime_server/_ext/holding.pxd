@@ -4,6 +4,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 
 from prime_server._ext.departures cimport Departures
+from prime_server._ext.estimate cimport Estimate
 from prime_server._ext.greetings cimport Greetings
 from prime_server._ext.jobs cimport Job, Jobs
 from prime_server._ext.libzmq cimport Multipart
@@ -39,7 +40,7 @@ cdef class Holding:
     cdef size_t held
     cdef size_t known      # workers that aren't gone
     cdef double service     # us, recent mean of what workers report; -1: none has yet
-    cdef double turnaround  # us, recent mean from giving a job to hearing that it is finished; -1: none is yet
+    cdef Estimate taken    # from when a job is its worker's oldest to when we hear that it is finished
     cdef Counters count
 
     # Nobody waits for the request any more.
@@ -48,10 +49,11 @@ cdef class Holding:
     cdef void end_life(self, uint64_t life) noexcept nogil
     # Jobs that are queued here or with workers.
     cdef size_t pending(self) noexcept nogil
-    # What a job takes a worker, us; 0: not known yet.
+    # What a job takes, us; 0: not known yet.
     cdef double mean(self) noexcept nogil
-    # How long a job that came now would wait for a worker, as far as can be told: us.
+    # How long a job that came now would wait for a worker, as far as can be told, and with some certainty at the least: us.
     cdef int64_t expected_wait(self, bint behind) noexcept nogil
+    cdef int64_t least_wait(self, bint behind) noexcept nogil
     # And until all that is here now is done.
     cdef int64_t drained_in(self) noexcept nogil
 
@@ -65,4 +67,5 @@ cdef class Holding:
     # The refusal that has waited longest, into an uninitialised `into`: its kind, or 0 without memory.
     cdef int take_refusal(self, Multipart* into, int64_t now) noexcept nogil
 
+    cdef size_t ahead(self, bint behind) noexcept nogil
     cdef void abandon(self, Job* job) noexcept nogil

@@ -100,6 +100,7 @@ cdef class Balancer(Losses):
             or frames.surplus
             or sender_size > MAX_ID
             or read_info(data_of(frame(frames, 0)), size_of(frame(frames, 0)), &info) != 0
+            or key_of(&info) == 0
         ):
             self.count.malformed += 1
             close_all(frames)
@@ -280,6 +281,7 @@ cdef class Balancer(Losses):
             worker.stalled = False
         append(&worker.held, job, HELD)
         self.workers.filling = worker
+        self.direct = worker.direct
         job.holder = worker
         job.holder_serial = worker.serial
         job.given = now

@@ -25,6 +25,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from prime_server._ext.clock cimport now_us
 from prime_server._ext.cpoll cimport POLLIN, POLLOUT, poll, pollfd
+from prime_server._ext.csocket cimport MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, recv, send
 from prime_server._ext.http_head cimport COMPLETE, FAILED, Limits
 from prime_server._ext.http_response cimport (
     ParsedResponse, ResponseParser, response_end, response_eof, response_expect, response_feed, response_idle, response_start,
@@ -37,20 +38,6 @@ from prime_server._ext.response cimport received_response
 import os
 
 from prime_server.errors import ProtocolError
-
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t recv(int, void*, size_t, int)
-    ssize_t send(int, const void*, size_t, int)
-    int MSG_PEEK
-    int MSG_DONTWAIT
-
-cdef extern from * nogil:
-    """
-    #ifndef MSG_NOSIGNAL
-    #define MSG_NOSIGNAL 0  /* where it is missing, Python's ignoring of SIGPIPE does */
-    #endif
-    """
-    int MSG_NOSIGNAL
 
 cdef enum:
     RECEIVE_SIZE = 262144     # bytes read at once

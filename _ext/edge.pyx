@@ -24,6 +24,7 @@ from posix.unistd cimport dup
 
 from prime_server._ext.addresses cimport addresses_end, addresses_enter, addresses_leave, addresses_start
 from prime_server._ext.clock cimport sooner
+from prime_server._ext.csocket cimport MSG_NOSIGNAL, iovec, msghdr, recv, sendmsg
 from prime_server._ext.output cimport Piece, bytes_of
 from prime_server._ext.readiness cimport HUNG_UP, READABLE, WRITABLE, ready_remove, ready_set
 
@@ -37,7 +38,6 @@ cdef extern from * nogil:
     #include <netinet/in.h>
     #include <netinet/tcp.h>
     #include <sys/socket.h>
-    #include <sys/uio.h>
     #include <stdint.h>
     #include <string.h>
     #if defined(__linux__)
@@ -103,22 +103,10 @@ cdef extern from * nogil:
         return -1;
     #endif
     }
-    #if !defined(MSG_NOSIGNAL)
-    #define MSG_NOSIGNAL 0
-    #endif
     """
     int accept_one "prime_accept"(int listener, bint tcp, uint64_t* address)
     int keep_newcomers_out "prime_keep_out"(int listener, bint tcp)
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-    struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    ssize_t sendmsg(int, const msghdr*, int)
-    ssize_t recv(int, void*, size_t, int)
     int shutdown(int, int)
-    int MSG_NOSIGNAL
     int SHUT_WR
 
 cdef enum:

@@ -127,13 +127,16 @@ cdef int guardian_start(Guardian* self, Intake* intake) noexcept nogil:
     memset(self, 0, sizeof(Guardian))
     self.intake = intake
     self.work_thread = this_thread()
-    self.ears = <pollfd*>calloc(2 + intake.stage_count, sizeof(pollfd))
+    self.ears = <pollfd*>calloc(3 + intake.stage_count, sizeof(pollfd))
     if self.ears == NULL:
         return ENOMEM
     listen_to(self, intake.upstream.socket)
     listen_to(self, intake.interrupt)
     for index in range(intake.stage_count):
         listen_to(self, intake.stages[index].socket)
+    self.ears[self.ear_count].fd = intake.direct  # which poll passes over where there is none
+    self.ears[self.ear_count].events = POLLIN
+    self.ear_count += 1
     mutex_init(&self.sleep_lock, NULL)
     condition_init(&self.wake, NULL)
     # Signals are for threads that can act on them.

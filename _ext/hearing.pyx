@@ -142,6 +142,7 @@ cdef class Hearing(Holding):
         worker.stalled = report.returned > 0 or report.busy > STALLED_WINDOWS * self.window_us
         worker.running_life = report.running_life
         worker.running_key = report.running_key
+        worker.direct = report.direct
         # A job of an earlier life of this proxy: the worker isn't idle although it holds nothing of ours.
         worker.occupied = (
             report.busy > 0

@@ -11,16 +11,20 @@ at. Waiting in zmq_poll instead, with the epoll's descriptor among the sockets, 
 at 8 and 64 connections, and slower at 1, by a ninth. Each socket is drained up to a bound before the next,
 so that neither clients nor workers starve. Who has gone is told by monitors (watch.pyx), once all that has come from there has been read:
 of workers a moment later, as others may have gone at the same time, which are not to be given their jobs.
+
+To worker processes that are tied to the hub small messages go, and come from there, by a direct way (direct.pyx).
 """
 
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.unistd cimport close, read, write
 
 from prime_server._ext.balancer cimport Balancer
 from prime_server._ext.clock cimport now_us, sooner
 from prime_server._ext.connections cimport Connection, Pending
+from prime_server._ext.direct cimport FOR_NEXT_STAGE, FOR_SESSIONS, FOR_WORKER, MALFORMED, DirectKind, Packet, direct_receive, pack_add, pack_send
 from prime_server._ext.drain cimport Drain
 from prime_server._ext.info cimport FLAG_FINISHED, RESTART_SIZE, Info, read_hello, read_info, read_restart, write_cancel
 from prime_server._ext.info cimport write_credit, write_interrupt
@@ -54,6 +58,7 @@ from prime_server._ext.report cimport report_malformed
 from prime_server._ext.scheduling cimport PATIENCE_EVERY, patience_end, patience_look, patience_start
 from prime_server._ext.watch cimport Ends
 
+import itertools
 import os
 import threading
 
@@ -74,6 +79,8 @@ cdef extern from * nogil:
 
 cdef enum:
     DRAIN = 512                # messages of one socket in a row
+    PLACE_BITS = 16            # of the number of a direct way: its place
+    MOST_DIRECTS = 1 << PLACE_BITS
     ROUNDS = 4                 # over all sockets in a row
     RETRY_US = 100000          # a job that no proxy has taken is offered again
     LOG_DELAY_US = 50000       # a line waits at most so long
@@ -84,6 +91,9 @@ cdef enum:
     NOTHING_US = 500000        # a draining proxy that never had a job is done by then
     QUIET_US = 1250000         # and one that has none now, as servers wait a second for their clients; at once if nobody is left who could send one
     MOURNING_US = 30000        # others may have died at the same time: a job that went on to one of them would seem to have killed two
+
+
+_numbers = itertools.count(1)  # of direct ways
 
 
 cdef class Hub:
@@ -98,14 +108,24 @@ cdef class Hub:
         for end in self.wake:
             os.set_blocking(end, False)
 
-    def __init__(self, *, Edge edge=None, loopback=None, interrupt=None, proxy=None, stages=()):
+    def __init__(self, *, Edge edge=None, loopback=None, interrupt=None, proxy=None, stages=(), int processes=0):
         cdef Balancer balancer
+        cdef int index
+        if not 0 <= processes <= MOST_DIRECTS:
+            raise ValueError(f"at most {MOST_DIRECTS} worker processes are tied to one hub, not {processes}")
         if edge is not None and (loopback is None or interrupt is None):
             raise ValueError("an edge needs a loopback and an interrupt socket")
         if edge is not None and (proxy is None) == (len(stages) == 0):
             raise ValueError("an edge needs the first stage hosted here, or a socket to its proxy, and not both")
         if len(stages) > MAX_STAGES:
             raise ValueError(f"at most {MAX_STAGES} stages are hosted in one hub, not {len(stages)}")
+        self.directs = <Direct*>calloc(processes + 1, sizeof(Direct))
+        if self.directs == NULL:
+            raise MemoryError()
+        self.direct_count = processes
+        for index in range(processes):
+            self.directs[index].descriptor = -1
+        self.new_directs = []
         self.edge = edge
         self.kept = []
         self.balancers = []
@@ -127,8 +147,16 @@ cdef class Hub:
             self.sessions.at_once = proxy is None
 
     def __dealloc__(self):
+        cdef int index
         if self.holding:
             close_all(&self.held)
+        cdef int which
+        for index in range(self.direct_count):
+            if self.directs[index].descriptor >= 0:
+                close(self.directs[index].descriptor)
+            for which in range(self.directs[index].pack.count):
+                close_all(&self.directs[index].pack.messages[which].parts)
+        free(self.directs)
         for end in self.wake:
             if end >= 0:
                 close(end)
@@ -158,11 +186,34 @@ cdef class Hub:
         monitoring.of = link
         return link
 
+    def add_direct(self, int index, int stage, descriptor):
+        if not 0 <= index < self.direct_count or not 0 <= stage < self.stage_count:
+            raise ValueError(f"there is no place {index} for worker processes, or no stage {stage}")
+        number = next(_numbers) << PLACE_BITS | index
+        self.new_directs.append((index, stage, number, descriptor))
+        write(self.wake[1], b"x", 1)
+        return number
+
+    cdef int take_new_directs(self) except -1:
+        cdef Direct* direct
+        while self.new_directs:
+            index, stage, number, descriptor = self.new_directs.pop(0)
+            direct = &self.directs[<int>index]
+            self.drain_direct(direct, now_us())  # of a process before, which has ended
+            self.end_direct(direct)
+            direct.descriptor = descriptor
+            direct.stage = stage
+            direct.number = number
+            if ready_set(self.queue, direct.descriptor, direct, 0, READABLE, True) != 0:
+                self.end_direct(direct)  # ZeroMQ's way remains
+        return 0
+
     def run(self):
         if self.running:
             raise PrimeServerError("this hub is running already")
         self.running = True
         cdef bint signals = threading.current_thread() is threading.main_thread()
+        cdef int index
         if self.edge is not None and self.edge.queue < 0:
             self.edge.attach(self.queue)
         if ready_set(self.queue, self.wake[0], &self.wake, 0, READABLE, True) != 0:
@@ -177,6 +228,8 @@ cdef class Hub:
         finally:
             patience_end(&self.patience)
             hub_leaves()
+            for index in range(self.direct_count):
+                self.end_direct(&self.directs[index])
             if self.edge is not None:
                 self.edge.close(now_us())
                 self.publish(now_us())  # workers that are still busy for them needn't go on
@@ -238,11 +291,15 @@ cdef class Hub:
                 tag = ready[index].tag
                 if <void*>&self.links[0] <= tag < <void*>&self.links[MAX_LINKS]:
                     (<Link*>tag).look = True
+                elif <void*>self.directs <= tag < <void*>(self.directs + self.direct_count):
+                    (<Direct*>tag).look = self.look_at_directs = True
                 elif tag == <void*>self.edge:
                     self.edge.accept(now)
                 elif tag == <void*>&self.wake:
                     while read(self.wake[0], &byte, 1) > 0:
                         pass
+                    with gil:
+                        self.take_new_directs()
                     if self.drain_us:
                         until = now + self.drain_us
                 elif tag == <void*>&self.stop_at:
@@ -263,13 +320,65 @@ cdef class Hub:
             for index in range(self.link_count):
                 if self.links[index].look:
                     self.drain_link(&self.links[index], now)
+            if self.look_at_directs:
+                self.drain_directs(now)
             self.dispatch(now)
-            more = False
+            more = self.look_at_directs
             for index in range(self.link_count):
                 more |= self.links[index].look
             if not more:
                 return False
         return True
+
+    cdef Direct* direct(self, uint64_t number) noexcept nogil:
+        """The way of that number, or NULL: it may name one that has ended."""
+        cdef int index = <int>(number & ((1 << PLACE_BITS) - 1))
+        if number == 0 or index >= self.direct_count or self.directs[index].number != number or self.directs[index].descriptor < 0:
+            return NULL
+        return &self.directs[index]
+
+    cdef void end_direct(self, Direct* direct) noexcept nogil:
+        if direct.descriptor >= 0:
+            ready_remove(self.queue, direct.descriptor)
+            close(direct.descriptor)
+        direct.descriptor = -1
+        direct.look = False
+
+    cdef void drain_directs(self, int64_t now) noexcept nogil:
+        cdef int index
+        self.look_at_directs = False
+        for index in range(self.direct_count):
+            if self.directs[index].look:
+                self.drain_direct(&self.directs[index], now)
+                self.look_at_directs |= self.directs[index].look
+
+    cdef void drain_direct(self, Direct* direct, int64_t now) noexcept nogil:
+        cdef Multipart parts
+        cdef Packet packet
+        cdef DirectKind kind
+        cdef int next = direct.stage + 1
+        cdef int left = DRAIN
+        cdef int status
+        packet.size = packet.at = 0
+        while left > 0 or packet.at < packet.size:  # what has come of a packet can't be left
+            left -= 1
+            status = direct_receive(direct.descriptor, &packet, &parts, &kind) if direct.descriptor >= 0 else 0
+            if status == MALFORMED:
+                report_malformed("a malformed packet from a worker process was dropped")
+                continue
+            if status <= 0:
+                direct.look = False
+                if status < 0:
+                    self.end_direct(direct)
+                return
+            if kind == FOR_SESSIONS:
+                self.finish_by(&parts, -1, now)
+                self.sessions.result(&parts, now)
+            elif kind == FOR_NEXT_STAGE and next < self.stage_count:
+                self.finish_by(&parts, next, now)
+                (<Balancer>self.stages[next]).submit(&parts, NULL, 0, now)  # what it refuses is told to the sessions, as it has come without a sender
+            else:
+                close_all(&parts)
 
     cdef void drain_link(self, Link* link, int64_t now) noexcept nogil:
         cdef Multipart parts
@@ -365,7 +474,11 @@ cdef class Hub:
             if now - link.mourned < MOURNING_US:
                 return
             link.mourned = 0
-            # So is what they had sent to others before.
+            # So is what they had sent to others before, and past ZeroMQ.
+            for index in range(self.direct_count):
+                self.directs[index].look = True
+                while self.directs[index].look:
+                    self.drain_direct(&self.directs[index], now)
             for index in range(self.link_count):
                 if self.links[index].kind == LOOPBACK or self.links[index].kind == UPSTREAM:
                     self.links[index].look = True
@@ -402,7 +515,7 @@ cdef class Hub:
     cdef void dispatch(self, int64_t now) noexcept nogil:
         """Hands on what the cores have to say, until they have nothing more."""
         cdef Multipart parts
-        cdef int stage, kind
+        cdef int stage, kind, index
         if self.edge is not None:
             self.publish(now)
             self.send_jobs(now)
@@ -412,9 +525,9 @@ cdef class Hub:
                 if kind == 0:
                     break
                 if kind == TO_WORKER:
-                    self.downstreams[stage].look = True
-                    if send(self.downstreams[stage].socket, &parts) != 1:
-                        (<Balancer>self.stages[stage]).unsent(&parts, now)
+                    # What is no job stays in order with what is said here besides.
+                    if parts.size == 2 or not self.pack(&parts, (<Balancer>self.stages[stage]).direct, now):
+                        self.give(&parts, stage, now)
                 elif kind == TO_UPSTREAM and self.upstreams[stage] != NULL:
                     self.upstreams[stage].look = True
                     if send(self.upstreams[stage].socket, &parts) != 1:
@@ -423,6 +536,38 @@ cdef class Hub:
                     self.sessions.result(&parts, now)
                 else:
                     close_all(&parts)
+        if self.packed:
+            self.packed = False
+            for index in range(self.direct_count):
+                if self.directs[index].pack.count:
+                    self.post(&self.directs[index], now)
+
+    cdef void give(self, Multipart* job, int stage, int64_t now) noexcept nogil:
+        self.downstreams[stage].look = True
+        if send(self.downstreams[stage].socket, job) != 1:
+            (<Balancer>self.stages[stage]).unsent(job, now)
+
+    cdef bint pack(self, Multipart* job, uint64_t number, int64_t now) noexcept nogil:
+        """For the direct way of that number; False: there is none, or the job is too big for it."""
+        cdef Direct* direct = self.direct(number)
+        if direct == NULL:
+            return False
+        if pack_add(&direct.pack, job, 1, FOR_WORKER) == 0:
+            self.post(direct, now)
+            if pack_add(&direct.pack, job, 1, FOR_WORKER) == 0:
+                return False
+        self.packed = True
+        return True
+
+    cdef void post(self, Direct* direct, int64_t now) noexcept nogil:
+        cdef int count = direct.pack.count
+        cdef int index
+        if count == 0 or (direct.descriptor >= 0 and pack_send(&direct.pack, direct.descriptor)):
+            return
+        direct.pack.count = 0
+        direct.pack.size = 0
+        for index in range(count):
+            self.give(&direct.pack.messages[index].parts, direct.stage, now)
 
     cdef void send_jobs(self, int64_t now) noexcept nogil:
         cdef Pending* pending

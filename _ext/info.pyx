@@ -6,7 +6,7 @@ behind a magic number. Of a later version of the extension the fields known here
 
     info       id:4 time_stamp:4 bits:2 pad:2 | magic:4 version:1 length:1 flags:2 sequence:4 life:8 time_left:8 attempt:1 strikes:1 hops:2
                queued:4 served:4 trace:16 source:4
-    report     magic:4 version:1 flags:1 window:2 finished:2 returned:2 service:4 busy:8 running_life:8 running_key:8 pad:8 (life:8 key:8)*
+    report     magic:4 version:1 flags:1 window:2 finished:2 returned:2 service:4 busy:8 running_life:8 running_key:8 direct:8 (life:8 key:8)*
     hello      magic:4 version:1 word:1 pad:2 life:8
     restart    magic:4 version:1 pad:3 former:8 life:8 | keys, as in a report
     interrupt  key:8 life:8
@@ -179,6 +179,7 @@ cdef int read_report(const char* data, size_t size, Report* into) noexcept nogil
     into.busy = <int64_t>get64(data + 16)
     into.running_life = get64(data + 24)
     into.running_key = get64(data + 32)
+    into.direct = get64(data + 40)
     into.keys = data + REPORT_SIZE
     if <int>into.finished + into.returned > MAX_KEYS or size < REPORT_SIZE + KEY_SIZE * (<size_t>into.finished + into.returned):
         return -1
@@ -203,6 +204,7 @@ cdef int write_report(Message* to, const Report* report) noexcept nogil:
     put64(data + 16, <uint64_t>report.busy)
     put64(data + 24, report.running_life)
     put64(data + 32, report.running_key)
+    put64(data + 40, report.direct)
     if keys:
         memcpy(data + REPORT_SIZE, report.keys, keys)
     return 0

@@ -9,7 +9,8 @@ finished and what is handed back, key by key, whenever it helps it: after a batc
 
 Where the server, the proxy and the next stage's are hosted in one hub, as their common life shows, the hub sees what we send anyway. So a job is
 reported only if there is more to say than that it is done: that is half of the messages saved, and half of the wake-ups on both sides. What
-the proxy must know besides, how much may wait here, is reported when it has changed by much.
+the proxy must know besides, how much may wait here, is reported when it has changed by much. If that hub has started our process, small jobs come
+and small results go by a direct way (direct.pyx).
 
 From the server come interrupts; they are remembered, and jobs are looked up when they arrive, when they are taken and before they are handed
 back, so the queue is never searched. Proxies hear no interrupts: where the job has lately gone through our hands to a next stage,
@@ -23,6 +24,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_destroy, mutex_init
+from prime_server._ext.direct cimport FOR_NEXT_STAGE, FOR_SESSIONS, MALFORMED, DirectKind, direct_receive, pack_add, pack_send
 from prime_server._ext.info cimport (
     BARE_INFO_SIZE,
     FLAG_CANCEL,
@@ -61,6 +63,7 @@ cdef int intake_start(Intake* self, void* upstream, void* loopback, void* interr
     self.upstream.socket = upstream
     self.loopback = loopback
     self.interrupt = interrupt
+    self.direct = -1
     self.limit = limit
     self.capacity = 1
     while self.capacity < limit:
@@ -81,6 +84,8 @@ cdef void intake_end(Intake* self) noexcept nogil:
         close_all(&self.jobs[(self.head + index) & (self.capacity - 1)].parts)
     for index in range(self.unsent_count):
         close_all(&self.unsent[index].parts)
+    for index in range(self.pack.count):
+        close_all(&self.pack.messages[index].parts)
     free(self.jobs)
     free(self.unsent)
     free(self.stages)
@@ -174,8 +179,8 @@ cdef bint admit(Intake* self, WaitingJob* job, int64_t now) noexcept nogil:
         complain(self, b"its first frame is no info")
     elif frames == 1 and job.info.flags & FLAG_CANCEL:
         server_over(self, job.info.life)
-    elif frames < 2 or job.parts.surplus:
-        complain(self, b"it has no payload" if frames < 2 else b"it has too many frames")
+    elif frames < 2 or job.parts.surplus or key_of(&job.info) == 0:
+        complain(self, b"it has no payload" if frames < 2 else b"it has too many frames" if job.parts.surplus else b"it has no key")
         intake_finish(self, job.info.life, key_of(&job.info), now)
     else:
         job.since = now
@@ -196,7 +201,20 @@ cdef bint admit(Intake* self, WaitingJob* job, int64_t now) noexcept nogil:
 
 
 cdef inline int receive_job(Intake* self, Multipart* parts) noexcept nogil:
-    cdef int status = receive(self.upstream.socket, parts)
+    cdef DirectKind kind
+    cdef int status
+    if self.direct >= 0:
+        status = direct_receive(self.direct, &self.packet, parts, &kind)
+        while status == MALFORMED:
+            complain(self, b"it came by the direct way")
+            status = direct_receive(self.direct, &self.packet, parts, &kind)
+        if status > 0:
+            return status
+        if status < 0:
+            self.direct = -1
+        elif self.drained:
+            return 0           # looked at again when it is listened, where its descriptor isn't waited for
+    status = receive(self.upstream.socket, parts)
     self.drained = status == 0
     return status
 
@@ -324,6 +342,7 @@ cdef int intake_report(Intake* self, int64_t now) noexcept nogil:
     report.finished = <unsigned short>self.finished_count
     report.returned = <unsigned short>self.returned_count
     report.service = <unsigned int>((self.service + 500) // 1000)
+    report.direct = self.direct_number if self.direct >= 0 else 0
     if busy:
         report.busy = now - self.running.since
         if report.busy < 1:
@@ -380,7 +399,9 @@ cdef void intake_send(
     cdef int status
     if key and socket != self.loopback:
         self.forwarded[name_of(life, key) >> 52] = name_of(life, key)
-    status = send(socket, parts)
+    status = pack(self, socket, parts, now) if seen and self.direct >= 0 else 0
+    if status == 0:
+        status = send(socket, parts)
     if status == 0 and self.unsent_count < self.unsent_room:
         kept = &self.unsent[self.unsent_count]
         memcpy(&kept.parts, parts, sizeof(Multipart))
@@ -396,6 +417,33 @@ cdef void intake_send(
         close_all(parts)
     if key:
         finish_sent(self, life, key, seen and status == 1, now)
+
+
+cdef inline int pack(Intake* self, void* socket, Multipart* parts, int64_t now) noexcept nogil:
+    """For the direct way, which leads to the hub that will see it."""
+    cdef DirectKind kind = FOR_SESSIONS if socket == self.loopback else FOR_NEXT_STAGE
+    if pack_add(&self.pack, parts, 0, kind) == 0:
+        intake_post(self, now)
+        if pack_add(&self.pack, parts, 0, kind) == 0:
+            return 0
+    if self.pack.count == 1:
+        self.packed = now
+    return 1
+
+
+cdef void intake_post(Intake* self, int64_t now) noexcept nogil:
+    cdef Multipart parts
+    cdef int count = self.pack.count
+    cdef int index
+    if count == 0 or pack_send(&self.pack, self.direct):
+        return
+    self.pack.count = 0
+    self.pack.size = 0
+    for index in range(count):
+        parts = self.pack.messages[index].parts
+        intake_send(
+            self, self.loopback if self.pack.messages[index].kind == FOR_SESSIONS else self.stages[0].socket, &parts, 0, 0, 0, False, now
+        )
 
 
 cdef inline void finish_sent(Intake* self, uint64_t life, uint64_t key, bint seen, int64_t now) noexcept nogil:
@@ -521,6 +569,7 @@ cdef int hear_stage(Intake* self, Peer* stage, int64_t now) noexcept nogil:
 cdef int intake_listen(Intake* self, int64_t now) noexcept nogil:
     cdef int index
     self.unheard = False
+    self.drained = False
     if intake_hear(self) < 0:
         return -1
     for index in range(self.stage_count):
@@ -533,6 +582,7 @@ cdef int intake_listen(Intake* self, int64_t now) noexcept nogil:
 
 cdef void intake_guard(Intake* self, int64_t now) noexcept nogil:
     cdef int* flag = self.running.flag
+    intake_post(self, now)
     intake_listen(self, now)
     if flag != NULL and atomic_load(flag) == 0:
         if self.running.deadline and now >= self.running.deadline:

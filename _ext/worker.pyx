@@ -22,7 +22,7 @@ from prime_server._ext.cpoll cimport POLLIN, poll, pollfd
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_lock, mutex_trylock, mutex_unlock
 from prime_server._ext.czmq cimport ZMQ_POLLIN, ZMQ_POLLOUT, zmq_pollitem_t
 from prime_server._ext.guardian cimport OVERDUE_STATUS, enter_user_code, guardian_start, guardian_stop, leave_user_code
-from prime_server._ext.info cimport STREAM_WINDOW, WORD_OVER, WORD_STAY, key_of
+from prime_server._ext.info cimport FLAG_IDEMPOTENT, FLAG_RETRYABLE, STREAM_WINDOW, WORD_OVER, WORD_STAY, key_of
 from prime_server._ext.intake cimport (
     CLIENT_LEFT,
     IDLE_REPEAT,
@@ -32,7 +32,9 @@ from prime_server._ext.intake cimport (
     intake_finish,
     intake_finish_latest,
     intake_listen,
+    intake_may_pack,
     intake_owes,
+    intake_post,
     intake_report,
     intake_return,
     intake_return_arrivals,
@@ -187,6 +189,7 @@ cdef class WorkerLoop:
                     self.loop()
                 finally:
                     patience_end(&self.patience)
+                    intake_post(&self.intake, self.now // 1000)
                     if not self.intake.leaving:
                         # An exception ended it: what we hold goes to others.
                         self.intake.leaving = True
@@ -199,6 +202,12 @@ cdef class WorkerLoop:
             self.working = False
             self.intake.leaving = self.intake.wishing = False
             reap()
+
+    def set_direct(self, int descriptor, uint64_t number):
+        if self.working:
+            raise RuntimeError("a worker is tied to its hub before it works")
+        self.intake.direct = descriptor
+        self.intake.direct_number = number
 
     def stop(self, *, interrupt=False):
         if interrupt:
@@ -291,6 +300,7 @@ cdef class WorkerLoop:
                 return False
             if intake.word == WORD_STAY or (intake.word == 0 and now < self.leave_by):
                 # Without a proxy there is nobody to be let go by.
+                intake.drained = False
                 if not intake.owed and events_of(intake.upstream.socket) & ZMQ_POLLOUT:
                     return False
         if not intake.leaving:
@@ -316,6 +326,7 @@ cdef class WorkerLoop:
         cdef int seen = 0
         cdef int status
         cdef char byte
+        intake_post(intake, now)
         if intake.leaving or intake.wishing:
             timeout = 10000
         elif intake.unsent_count and timeout > 100000:
@@ -357,8 +368,8 @@ cdef class WorkerLoop:
         """The common wait, by poll(2) on ZeroMQ's descriptors, as libzmq's own costs a look at every socket (two system calls each), twice. A
         descriptor can be relied on unless something was sent on its socket since it was last found empty (libzmq.pxd): only those are looked at."""
         cdef Intake* intake = &self.intake
-        cdef pollfd items[MAX_STAGES + 4]
-        cdef int count = 4 + intake.stage_count
+        cdef pollfd items[MAX_STAGES + 5]
+        cdef int count = 5 + intake.stage_count
         cdef int index
         cdef int events = 0 if intake.drained else events_of(intake.upstream.socket)
         cdef int status
@@ -372,8 +383,9 @@ cdef class WorkerLoop:
         items[1].fd = self.interrupt_descriptor
         items[2].fd = self.pipe_out
         items[3].fd = -1 if self.leave_seen else workers_leave_descriptor()
+        items[4].fd = intake.direct
         for index in range(intake.stage_count):
-            items[4 + index].fd = self.stage_descriptors[index]
+            items[5 + index].fd = self.stage_descriptors[index]
             events = events_of(intake.stages[index].socket)
             if events < 0:
                 return WAIT_FAILED
@@ -385,8 +397,10 @@ cdef class WorkerLoop:
             return WAIT_INTERRUPTED
         if status == 0:
             return seen[0]
+        if items[0].revents:
+            intake.drained = False
         seen[0] |= seen_of(items[1].revents, items[2].revents, items[3].revents)
-        for index in range(4, count):
+        for index in range(5, count):
             if items[index].revents:
                 seen[0] |= SEEN_OTHERS
         return status
@@ -394,12 +408,12 @@ cdef class WorkerLoop:
     cdef int wait_for_all(self, int64_t timeout, int* seen) noexcept nogil:
         """The wait for room to send as well, which descriptors don't tell."""
         cdef Intake* intake = &self.intake
-        cdef zmq_pollitem_t items[MAX_STAGES + 5]
+        cdef zmq_pollitem_t items[MAX_STAGES + 6]
         cdef int count = 5 + intake.stage_count
         cdef int index
         cdef int other
         cdef int status
-        memset(items, 0, count * sizeof(zmq_pollitem_t))
+        memset(items, 0, sizeof(items))
         items[0].socket = intake.upstream.socket
         items[0].events = ZMQ_POLLIN if intake.unsent_count < intake.limit or intake.leaving else 0
         if intake.owed:
@@ -418,7 +432,10 @@ cdef class WorkerLoop:
             for index in range(4, count):
                 if intake.unsent[other].socket == items[index].socket:
                     items[index].events |= ZMQ_POLLOUT
-        status = zmq.poll(items, count, (timeout + 999) // 1000)
+        items[count].fd = intake.direct
+        items[count].events = items[0].events & ZMQ_POLLIN
+        intake.drained = False  # to wait so takes off what its descriptor tells
+        status = zmq.poll(items, count + (intake.direct >= 0), (timeout + 999) // 1000)
         if status < 0:
             return WAIT_INTERRUPTED if zmq.last_error() == EINTR else WAIT_FAILED
         if items[0].revents & ZMQ_POLLOUT:
@@ -488,6 +505,7 @@ cdef class WorkerLoop:
         cdef uint64_t life = info.life
         cdef uint64_t key = key_of(info)
         cdef void* socket = intake.loopback
+        cdef bint repeatable = info.flags & (FLAG_IDEMPOTENT | FLAG_RETRYABLE) != 0
         cdef bint seen
         self.now = now_ns()
         took = self.now - before
@@ -518,6 +536,8 @@ cdef class WorkerLoop:
             else:
                 intake.counters.failed += 1
             intake_send(intake, socket, &outcome.parts, life, key, deadline, seen, now)
+            if not (seen and repeatable and intake_may_pack(intake, now)):
+                intake_post(intake, now)
         # Where nothing waits any more the loop looks for more first. The original's proxy is told of each job by itself.
         if not intake.upstream.greeted or (
             intake.waiting

@@ -1,6 +1,7 @@
 """The routing side: a hub hosts a server, the proxies of its stages, or both, in one loop."""
 
 import re
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from io import FileIO
@@ -54,7 +55,8 @@ class Hub:
 
     When a worker or a proxy dies, what it had is done again where the request is idempotent by its method (RFC 9110, section 9.2.2): any may be
     repeated if the server is `retryable`. A job is given to at most `max_attempts` workers that die while they run it. Where the pipeline is `whole`,
-    all its stages hosted here, no proxy can be lost alone, and the server need not keep what it has asked for.
+    all its stages hosted here, no proxy can be lost alone, and the server need not keep what it has asked for; up to so many worker `processes` that
+    whoever makes the hub has started may be tied to it.
 
     `serve()` blocks until `stop()` or, after `quiesce()`, a signal has ended it. Binds when it is made, so that `endpoint` can be told; raises
     `OSError` or `zmq.ZMQError` where it can't.
@@ -82,6 +84,7 @@ class Hub:
         max_attempts: int = 3,
         max_backlog: int = 65536,
         max_queued_bytes: int = 256 * 1024 * 1024,
+        processes: int = 0,
     ) -> None:
         self._sockets: list[zmq.Socket[bytes]] = []
         self._watched: list[zmq.Socket[bytes]] = []
@@ -121,7 +124,7 @@ class Hub:
                 bound.append((balancer, upstream, downstream))
                 self._balancers.append(balancer)
             self._edge = edge
-            self._loop = Loop(edge=edge, stages=bound, **hosted)
+            self._loop = Loop(edge=edge, stages=bound, processes=processes, **hosted)
         except BaseException:
             self.close()
             raise
@@ -170,6 +173,17 @@ class Hub:
         """Ends `serve()` from any thread: takes nothing new, and returns when all is answered, at the latest after `drain_seconds`."""
         if self._loop is not None:
             self._loop.stop(drain_seconds)
+
+    def add_direct(self, index: int, stage: int, end: socket.socket) -> int:
+        """Takes the hub's `end` of a pair of sockets that it shares with a worker process, for small messages past ZeroMQ; from any thread.
+
+        `index` is the process's place among `processes`. Returns the number for `Worker.set_direct` in that process.
+        """
+        if self._loop is None:
+            raise ValueError("the hub is closed")
+        number = self._loop.add_direct(index, stage, end.fileno())
+        end.detach()
+        return number
 
     def stats(self) -> dict[str, Any]:
         """Counters of the server hosted here, if there is one, and those of each stage's proxy, in order, under `stages` (docs/stats.md).

@@ -2,11 +2,12 @@
 
 The parts talk over a private directory of ipc sockets. Each worker process is a `prime_workerd`, started fresh (never forked: a forked ZeroMQ
 context is broken), with one end of a socket pair as its lifeline: it says there whether its application could be loaded, and ends when the other end
-closes, so that nothing outlives this process whatever becomes of it.
+closes, so that nothing outlives this process whatever becomes of it. Another pair ties it to the hub, for small messages (direct.pyx).
 """
 
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import selectors
@@ -69,9 +70,10 @@ def private_directory() -> Iterator[Path]:
 class _Process:
     """One place for a worker of one stage, and the process that fills it just now."""
 
-    def __init__(self, command: list[str], name: str) -> None:
+    def __init__(self, command: list[str], name: str, stage: int) -> None:
         self.command = command
         self.name = name
+        self.stage = stage
         self.popen: subprocess.Popen[bytes] | None = None
         self.lifeline: socket.socket | None = None
         self.said = b""
@@ -79,14 +81,20 @@ class _Process:
         self.pause = FIRST_PAUSE
         self.start_at = 0.0
 
-    def start(self) -> socket.socket:
-        """Its lifeline."""
-        ours, theirs = socket.socketpair()
-        with theirs:
+    def start(self, add_direct: Callable[[socket.socket], int]) -> socket.socket:
+        """Its lifeline. `add_direct` takes the hub's end of a direct way, where the system has such, and gives its number."""
+        with contextlib.ExitStack() as theirs:
+            ours, lifeline = socket.socketpair()
+            theirs.enter_context(lifeline)
+            command = [*self.command, "--lifeline", str(lifeline.fileno())]
+            inherited = [lifeline.fileno()]
+            with contextlib.suppress(OSError):  # macOS has no such sockets
+                hubs, direct = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                theirs.enter_context(direct)
+                command += ["--direct", str(direct.fileno()), str(add_direct(hubs))]
+                inherited.append(direct.fileno())
             # A session of its own: Ctrl-C in a terminal is for this process, which then lets the workers go in order.
-            self.popen = subprocess.Popen(
-                [*self.command, "--lifeline", str(theirs.fileno())], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
-            )
+            self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=inherited, start_new_session=True)
         ours.setblocking(False)
         self.lifeline = ours
         self.said = b""
@@ -183,13 +191,14 @@ class Processes:
                 whole=True,
                 max_attempts=max_attempts,
                 max_queued_bytes=max_queued_bytes,
+                processes=sum(counts),
             )
             self._clean_up.callback(self._hub.close)
             for index, (stage, count) in enumerate(zip(stages, counts, strict=True)):
                 command = [sys.executable, *_safely(), "-m", "prime_server.commands.prime_workerd", ends[index][1]]
                 command += [ends[index + 1][0] if index + 1 < len(stages) else "-", loopback, interrupt, f"{drain_seconds:g}"]
                 command += ["--work", stage, "--window", str(window), "--grace", f"{grace_seconds:g}"]
-                self._places += [_Process(command, f"{stage} #{number + 1}") for number in range(count)]
+                self._places += [_Process(command, f"{stage} #{number + 1}", index) for number in range(count)]
         except BaseException:
             self._clean_up.close()
             raise
@@ -265,7 +274,7 @@ class Processes:
             self._wake.send(b"x")
 
     def _start(self, place: _Process) -> None:
-        lifeline = place.start()
+        lifeline = place.start(functools.partial(self._hub.add_direct, self._places.index(place), place.stage))
         self._started += 1
         self._selector.register(lifeline, selectors.EVENT_READ, place)
 

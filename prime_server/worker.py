@@ -90,6 +90,10 @@ class Worker:
             self.close()
             raise
 
+    def set_direct(self, descriptor: int, number: int) -> None:
+        """Before it works: this process has been started by its hub, and shares a socket with it for small messages past ZeroMQ (`Hub.add_direct`)."""
+        self._loop.set_direct(descriptor, number)
+
     def work(self) -> None:
         """Works until `stop`, or until the process drains (`quiesce`) and no server or proxy in it needs workers any longer.
 

@@ -82,6 +82,7 @@ def test_the_payload_is_passed_on_byte_for_byte(payload: list[bytes], sender: by
         [b"", b"payload"],
         [info(1).to_bytes()[:40], b"payload"],
         [bytes(1025), b"payload"],
+        [bytes(12), b"payload"],
         [info(1).to_bytes(), *[b"x"] * 255],
         [info(1).to_bytes(), *[b"x"] * 300],
     ],

@@ -1,7 +1,7 @@
 """One proxy's decisions: which worker gets which job."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from prime_server._ext.choice cimport Choice
 from prime_server._ext.jobs cimport Job
@@ -14,6 +14,7 @@ cdef class Balancer(Losses):
     cdef size_t max_queued_bytes
     cdef bint retryable    # every job may be repeated
     cdef int64_t declined_at
+    cdef uint64_t direct   # of the worker that the job was given to which was taken last: the number of its direct way, 0: none
 
     # The job [info][payload…] of an upstream peer (routing id), or of the sessions hosted beside it (no id), or a peer's [info: cancel].
     # Consumed. 0; -1: malformed, dropped; 1: the peer is a server that wasn't known: tell us by `left` when it is gone.

@@ -1,7 +1,8 @@
 """The routing side's one loop: a server's edge, or balancers, or both."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
+from prime_server._ext.direct cimport Pack
 from prime_server._ext.drain cimport Drain
 from prime_server._ext.edge cimport Edge
 from prime_server._ext.libzmq cimport Message, Multipart
@@ -30,6 +31,13 @@ cdef struct Link:          # a ZeroMQ socket in the wait
     Link* of               # a monitor's: whose peers it tells of
     int64_t mourned        # of a DOWNSTREAM: since when it is known that some have gone who aren't buried yet, 0: none
 
+cdef struct Direct:        # the direct way to a worker process, in the wait
+    int descriptor         # owned, -1: none
+    int stage
+    uint64_t number        # by which the worker names it, never used twice
+    bint look
+    Pack pack              # jobs that are to go
+
 cdef class Hub:
     cdef readonly Edge edge
     cdef Sessions sessions
@@ -41,6 +49,11 @@ cdef class Hub:
     cdef int stage_count
     cdef Link links[MAX_LINKS]
     cdef int link_count
+    cdef Direct* directs           # owned
+    cdef int direct_count
+    cdef bint look_at_directs      # at one of them at least
+    cdef bint packed               # something for one of them
+    cdef list new_directs               # (index, stage, number, descriptor) that the loop doesn't know yet
     cdef Link* proxy               # NULL: none
     cdef bint proxy_is_ours        # its hello has come
     cdef int proxy_connects        # how often a connection to it has come about
@@ -62,6 +75,14 @@ cdef class Hub:
     cdef int loop(self, bint signals) except -1 nogil
     cdef Link* link(self, socket, LinkKind kind, int stage) except NULL
     cdef Link* watched(self, pair, LinkKind kind, int stage) except NULL
+    cdef int take_new_directs(self) except -1
+    cdef Direct* direct(self, uint64_t number) noexcept nogil
+    cdef void drain_directs(self, int64_t now) noexcept nogil
+    cdef void drain_direct(self, Direct* direct, int64_t now) noexcept nogil
+    cdef void end_direct(self, Direct* direct) noexcept nogil
+    cdef bint pack(self, Multipart* job, uint64_t number, int64_t now) noexcept nogil
+    cdef void post(self, Direct* direct, int64_t now) noexcept nogil
+    cdef void give(self, Multipart* job, int stage, int64_t now) noexcept nogil
     cdef void bury(self, Link* link, int64_t now) noexcept nogil
     cdef void finish_by(self, Multipart* parts, int stage, int64_t now) noexcept nogil
     cdef void tie(self, Link* link, Message* peer) noexcept nogil

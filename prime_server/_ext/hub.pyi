@@ -21,11 +21,15 @@ class Hub:
         interrupt: zmq.Socket[bytes] | None = None,
         proxy: Watched | None = None,
         stages: Sequence[tuple[Balancer, Watched | None, Watched]] = (),
+        processes: int = 0,
     ) -> None: ...
     @property
     def edge(self) -> Edge | None: ...
     @property
     def balancers(self) -> list[Balancer]: ...
+    def add_direct(self, index: int, stage: int, descriptor: int) -> int:
+        """From any thread: a worker of the stage has the other end of this socket (`direct.pyx`), which the hub takes over. `index` is its place
+        among so many `processes`; what was there before is given up. Returns the number that the worker has to name it by."""
     def run(self) -> None:
         """Blocks, without the GIL, until it has been stopped and has drained."""
     def stop(self, drain_seconds: float = 0.0) -> None:

@@ -94,6 +94,7 @@ cdef struct Report:
     int64_t busy               # us that the running job has run, 0: none runs
     uint64_t running_life      # of the running job
     uint64_t running_key
+    uint64_t direct            # the number of its direct way to the hub (direct.pyx), 0: none
     const char* keys           # (finished + returned) * KEY_SIZE bytes in the frame that was read: read with `report_key`
 
 cdef int read_report(const char* data, size_t size, Report* into) noexcept nogil

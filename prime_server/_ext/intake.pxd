@@ -4,6 +4,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 
 from prime_server._ext.cthreads cimport Mutex
+from prime_server._ext.direct cimport Pack, Packet
 from prime_server._ext.info cimport KEY_SIZE, MAX_KEYS, Info
 from prime_server._ext.interrupts cimport Interrupts
 from prime_server._ext.libzmq cimport Multipart
@@ -16,6 +17,8 @@ cdef enum:
     BUSY_REPEAT = 250000       # us between two words of a busy worker
     LATEST = 64                # finished jobs that are named again when we leave: as many as a proxy believes to be here
     RECENT = 4096              # forwarded jobs that we know again; a power of two
+    PACK_BELOW = 25000         # ns of service time: results of such jobs wait for each other
+    PACK_FOR = 100             # us, at most
     IDLE_REPEAT = 1000000      # us between two words of an idle one, as the original does: a proxy that was restarted learns of it
 
 # Why a running job is to stop: the value of its flag.
@@ -75,6 +78,11 @@ cdef struct Intake:
     Peer* stages               # owned
     int stage_count
     void* loopback             # not owned
+    int direct                 # the descriptor of the direct way to the hub that hosts all the others, not owned; -1: none
+    uint64_t direct_number     # by which the hub knows it
+    Packet packet              # what has come there
+    Pack pack                  # results that are to go there
+    int64_t packed             # since when
     void* interrupt            # not owned
     Interrupts interrupts
     uint64_t forwarded[RECENT]  # names of jobs that have gone on to a next stage, each where its hash says, the last one stays
@@ -141,6 +149,11 @@ cdef bint intake_seen(const Intake* self, uint64_t life, const Peer* stage) noex
 cdef void intake_send(
     Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, bint seen, int64_t now
 ) noexcept nogil
+# Sends what is packed for the direct way. Where jobs are tiny, results wait for each other there, as long as jobs wait; those of jobs that must not be
+# repeated are not for waiting.
+cdef void intake_post(Intake* self, int64_t now) noexcept nogil
+cdef inline bint intake_may_pack(const Intake* self, int64_t now) noexcept nogil:
+    return self.waiting > 0 and self.service < PACK_BELOW and (self.pack.count == 0 or now - self.packed < PACK_FOR)
 cdef void intake_flush(Intake* self, int64_t now) noexcept nogil
 # Names what was finished without a report once more: when we are gone the proxy has no doubt about it.
 cdef void intake_finish_latest(Intake* self, int64_t now) noexcept nogil

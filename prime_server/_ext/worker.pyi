@@ -32,6 +32,8 @@ class WorkerLoop:
         window: int = 64,
         grace_seconds: float = 0.0,
     ) -> None: ...
+    def set_direct(self, descriptor: int, number: int) -> None:
+        """Before it works: its direct way to the hub that has started its process (`direct.pyx`), and the number by which the hub knows it."""
     def work(self) -> None:
         """Works until `stop` is called, the context is terminated, or the process drains and needs it no longer."""
     def stop(self, *, interrupt: bool = False) -> None:

@@ -24,6 +24,7 @@ cdef struct Worker:
     int rank               # the rank that it stands in: the number of jobs it holds; -1: none, it is not available
     int window             # jobs that it may hold
     double service         # us, its recent mean; -1: not known
+    uint64_t direct        # the number of its direct way, 0: none
     bint ours              # it has shown that it speaks our extension
     bint gone              # lost, and remembered for a moment
     bint leaving

@@ -45,6 +45,7 @@ Examples:
 )  # fmt: skip
 @click.option("--heartbeat", metavar="TEXT", default="", help="What the proxy's choose function sees of this worker while it is idle.")
 @click.option("--lifeline", type=int, hidden=True)
+@click.option("--direct", type=(int, int), hidden=True)
 @click.version_option(package_name="prime-server")
 def command(
     upstream: str,
@@ -57,6 +58,7 @@ def command(
     grace: float,
     heartbeat: str,
     lifeline: int | None,
+    direct: tuple[int, int] | None,
 ) -> int:
     """Work on what the proxy at UPSTREAM hands out: answer over the server's LOOPBACK or forward to the proxy of the next stage at DOWNSTREAM,
     and heed the server's INTERRUPT.
@@ -78,6 +80,8 @@ def command(
     try:
         options: dict[str, Any] = {"heartbeat": heartbeat.encode(), "window": window, "grace_seconds": grace}
         with Worker(context, upstream, downstream, loopback, interrupt, function, **options) as worker:
+            if direct is not None:
+                worker.set_direct(*direct)
             if line is not None:
                 line.ready()
             else:

@@ -37,6 +37,7 @@ JUNK: dict[str, list[bytes]] = {
     "a job that is no HTTP": [INFO, b"\xff" * 100],
     "a cut request line": [INFO, b"GET "],
     "a target that decodes to nonsense": [INFO, b"GET %2f%zz%%%3f HTTP/1.1\r\n\r\n"],
+    "a job of zeros": [bytes(12), b"GET /?n=1 HTTP/1.1\r\n\r\n"],
     "a key full of ones": [b"\xff" * 12, b"x"],
     "an info that is too long": [INFO + b"x" * 5000, b"x"],
     "a cut extension": [FULL[:20], b"x"],
@@ -72,8 +73,8 @@ def throw(rig: Rig, kinds: list[list[bytes]]) -> None:
                 thrower.send_multipart(frames)
 
 
-def test_there_are_31_kinds() -> None:
-    assert len(JUNK) == 31
+def test_there_are_32_kinds() -> None:
+    assert len(JUNK) == 32
 
 
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])

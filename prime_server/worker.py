@@ -91,7 +91,7 @@ class Worker:
             raise
 
     def set_direct(self, descriptor: int, number: int) -> None:
-        """Before it works: this process has been started by its hub, and shares a socket with it for small messages past ZeroMQ (`Hub.add_direct`)."""
+        """Before it works: its hub has started it, and they share a pair of sockets for small messages past ZeroMQ (`Hub.add_direct`)."""
         self._loop.set_direct(descriptor, number)
 
     def work(self) -> None:

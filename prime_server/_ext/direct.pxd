@@ -31,6 +31,6 @@ cdef struct Packet:        # one that has come; zeros: none
 cdef int pack_add(Pack* self, Multipart* parts, int first, DirectKind kind) noexcept nogil
 # Sends all, without waiting. 1: gone, the pack is empty. 0: it can't be sent so, and is unchanged.
 cdef int pack_send(Pack* self, int descriptor) noexcept nogil
-# The next message, received without waiting into an uninitialised `parts`. 1: there is one. 0: none is waiting, -1: nothing comes any more, MALFORMED: the
-# rest of a packet was dropped; `parts` is empty.
+# The next message, received without waiting into an uninitialised `parts`. 1: there is one. 0: none is waiting, -1: nothing comes any more,
+# MALFORMED: the rest of a packet was dropped; `parts` is empty.
 cdef int direct_receive(int descriptor, Packet* packet, Multipart* parts, DirectKind* kind) noexcept nogil

@@ -149,8 +149,8 @@ cdef bint intake_seen(const Intake* self, uint64_t life, const Peer* stage) noex
 cdef void intake_send(
     Intake* self, void* socket, Multipart* parts, uint64_t life, uint64_t key, int64_t deadline, bint seen, int64_t now
 ) noexcept nogil
-# Sends what is packed for the direct way. Where jobs are tiny, results wait for each other there, as long as jobs wait; those of jobs that must not be
-# repeated are not for waiting.
+# Sends what is packed for the direct way. Where jobs are tiny, results wait for each other there, as long as jobs wait; those of jobs that must not
+# be repeated are not for waiting.
 cdef void intake_post(Intake* self, int64_t now) noexcept nogil
 cdef inline bint intake_may_pack(const Intake* self, int64_t now) noexcept nogil:
     return self.waiting > 0 and self.service < PACK_BELOW and (self.pack.count == 0 or now - self.packed < PACK_FOR)

@@ -90,11 +90,11 @@ class Tied:
         self.stack = contextlib.ExitStack()
         self.context = self.stack.enter_context(zmq.Context())
         name = f"inproc://direct-{next(self._numbers)}"
-        ends = [f"{name}/loopback", f"{name}/interrupt"]
+        loopback, interrupt = f"{name}/loopback", f"{name}/interrupt"
         stages = [Stage(f"{name}/{stage}/up" if stage else None, f"{name}/{stage}/down") for stage in range(len(works))]
         self.hub = self.stack.enter_context(
             Hub(
-                self.context, listen="tcp://127.0.0.1:0", stages=stages, whole=True, loopback=ends[0], interrupt=ends[1], processes=len(works),
+                self.context, listen="tcp://127.0.0.1:0", stages=stages, whole=True, loopback=loopback, interrupt=interrupt, processes=len(works),
             )
         )  # fmt: skip
         self.relays = [Relay() for _ in works]
@@ -102,7 +102,7 @@ class Tied:
         for stage, (work, relay) in enumerate(zip(works, self.relays, strict=True)):
             self.stack.callback(relay.close)
             downstream = f"{name}/{stage + 1}/up" if stage + 1 < len(works) else None
-            worker = self.stack.enter_context(Worker(self.context, f"{name}/{stage}/down", downstream, *ends, work, window=window))
+            worker = self.stack.enter_context(Worker(self.context, f"{name}/{stage}/down", downstream, loopback, interrupt, work, window=window))
             worker.set_direct(relay.workers.fileno(), self.hub.add_direct(stage, stage, relay.hubs))
             self._run(worker.work, worker.stop)
 

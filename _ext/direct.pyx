@@ -20,6 +20,8 @@ from libc.string cimport memcpy, memset
 from prime_server._ext.csocket cimport MSG_DONTWAIT, MSG_NOSIGNAL, iovec, msghdr, recv, sendmsg
 from prime_server._ext.libzmq cimport Message, add, close_all, copy_in, data_of, frame, size_of, start
 
+from prime_server.errors import ProtocolError
+
 cdef enum:
     FRAMES = 6                 # of a message, at most
     WORD = sizeof(uint32_t)
@@ -128,3 +130,49 @@ cdef int direct_receive(int descriptor, Packet* packet, Multipart* parts, Direct
         return 1
     packet.at = packet.size
     return MALFORMED
+
+
+def send_packet(int descriptor, messages):
+    cdef Pack pack
+    cdef Multipart parts
+    cdef Message* slot
+    cdef const char* data
+    cdef int index
+    memset(&pack, 0, sizeof(Pack))
+    try:
+        for kind, frames in messages:
+            if not FOR_WORKER <= kind <= FOR_NEXT_STAGE:
+                raise ValueError(f"a kind is 0 to {FOR_NEXT_STAGE}, not {kind!r}")
+            start(&parts)
+            for data_frame in frames:
+                data = data_frame
+                slot = add(&parts)
+                if slot == NULL or copy_in(slot, data, len(data_frame)) != 0:
+                    close_all(&parts)
+                    raise MemoryError()
+            if pack_add(&pack, &parts, 0, kind) == 0:
+                close_all(&parts)
+                raise ValueError(f"{len(messages)} messages, or one of them, are too big for a packet")
+        return pack_send(&pack, descriptor) == 1
+    finally:
+        for index in range(pack.count):
+            close_all(&pack.messages[index].parts)
+
+
+def receive_packet(int descriptor):
+    cdef Packet packet
+    cdef Multipart parts
+    cdef DirectKind kind
+    cdef int status
+    cdef int index
+    messages = []
+    packet.size = packet.at = 0
+    while not messages or packet.at < packet.size:
+        status = direct_receive(descriptor, &packet, &parts, &kind)
+        if status == 0:
+            return None
+        if status < 0:
+            raise EOFError("the other end is closed") if status != MALFORMED else ProtocolError("a malformed packet")
+        messages.append((<int>kind, [data_of(frame(&parts, index))[: size_of(frame(&parts, index))] for index in range(parts.size)]))
+        close_all(&parts)
+    return messages

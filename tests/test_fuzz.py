@@ -1,11 +1,12 @@
 """The fuzz targets hold for a moment; `python -m tests.fuzz.NAME --seconds N` runs one for longer."""
 
 import importlib
+import sys
 
 import pytest
 from fuzz.runner import loop, requests
 
-TARGETS = ["http_request", "http_response", "netstring", "payload", "info"]
+TARGETS = ["http_request", "http_response", "netstring", "payload", "info", *["direct"] * (sys.platform == "linux")]
 
 
 @pytest.mark.parametrize("name", TARGETS)

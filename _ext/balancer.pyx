@@ -22,6 +22,7 @@ from libc.stdint cimport uint64_t
 
 from prime_server._ext.clock cimport sooner
 from prime_server._ext.departures cimport departures_look, departures_over
+from prime_server._ext.estimate cimport estimate_least
 from prime_server._ext.greetings cimport greet_once, life_over, peer_gone, take_greeting
 from prime_server._ext.hearing cimport STALLED_WINDOWS, WAKE_US
 from prime_server._ext.info cimport FLAG_BEHIND, FLAG_CANCEL, FLAG_FROM_PROXY, Info, key_of, read_info
@@ -143,7 +144,7 @@ cdef class Balancer(Losses):
         elif info.time_left < 0:
             self.refuse(job, 504)
         elif (
-            (job.deadline and wait and wait + self.taken.mean > info.time_left)
+            (job.deadline and wait and wait + estimate_least(&self.taken, 1) > info.time_left)
             or over_bound(&self.jobs, job, most, self.max_queued_bytes)
             or job_enter(&self.jobs, job) != 0
         ):

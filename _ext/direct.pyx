@@ -7,13 +7,13 @@ over ZeroMQ as ever: what is big, what finds the socket full, answers in parts, 
 ZeroMQ's to tell, too.
 
 The two ways have no order between them but this: what has been sent here can be read at once, before anything that is sent over ZeroMQ later. So
-who reads ZeroMQ's and finds a word there looks here once more before acting on it.
+a worker that finds a word of its proxy's there looks here once more before acting on it, and the hub before it takes a worker for lost.
 
 A packet (SOCK_SEQPACKET) holds the messages that there were to send, as native 32 bit numbers, kind, number of frames and the size of each, and then
 the frames. The other end is a process of ours in which the user's code runs, so nothing in a packet is believed; what is malformed in one is dropped.
 """
 
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, ECONNRESET, EINTR, errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 
@@ -120,7 +120,8 @@ cdef int direct_receive(int descriptor, Packet* packet, Multipart* parts, Direct
         size = recv(descriptor, packet.data, sizeof(packet.data), MSG_DONTWAIT)
         if size < 0 and errno == EAGAIN:
             return 0
-        if size == 0 or (size < 0 and errno != EINTR):
+        # When an end is closed with something unread, the other one hears of that before what is still to be read there.
+        if size == 0 or (size < 0 and errno != EINTR and errno != ECONNRESET):
             return -1
         if size > PACKET_SIZE:
             return MALFORMED

@@ -24,7 +24,7 @@ from posix.unistd cimport dup
 
 from prime_server._ext.addresses cimport addresses_end, addresses_enter, addresses_leave, addresses_start
 from prime_server._ext.clock cimport sooner
-from prime_server._ext.csocket cimport MSG_NOSIGNAL, iovec, msghdr, recv, sendmsg
+from prime_server._ext.csocket cimport MSG_NOSIGNAL, SHUT_WR, iovec, msghdr, recv, sendmsg, shutdown
 from prime_server._ext.output cimport Piece, bytes_of
 from prime_server._ext.readiness cimport HUNG_UP, READABLE, WRITABLE, ready_remove, ready_set
 
@@ -106,8 +106,6 @@ cdef extern from * nogil:
     """
     int accept_one "prime_accept"(int listener, bint tcp, uint64_t* address)
     int keep_newcomers_out "prime_keep_out"(int listener, bint tcp)
-    int shutdown(int, int)
-    int SHUT_WR
 
 cdef enum:
     BUFFER_SIZE = 65536

@@ -73,6 +73,13 @@ cdef class FedBalancer(Balancer):
         cdef bytes name = bytes(peer)
         self.left(name, len(name), self.clock(now))
 
+    def give_back_frames(self, frames):
+        cdef Multipart parts
+        fill(&parts, frames)
+        if parts.size:
+            self.give_back(&parts)
+        close_all(&parts)
+
     def unsent_frames(self, frames, *, now=None):
         cdef Multipart parts
         cdef int64_t at = self.clock(now)

@@ -24,7 +24,8 @@ from posix.unistd cimport close, read, write
 from prime_server._ext.balancer cimport Balancer
 from prime_server._ext.clock cimport now_us, sooner
 from prime_server._ext.connections cimport Connection, Pending
-from prime_server._ext.direct cimport FOR_NEXT_STAGE, FOR_SESSIONS, FOR_WORKER, MALFORMED, DirectKind, Packet, direct_receive, pack_add, pack_send
+from prime_server._ext.direct cimport FOR_NEXT_STAGE, FOR_SESSIONS, FOR_WORKER, MALFORMED, PACKED, DirectKind, Packet
+from prime_server._ext.direct cimport direct_receive, pack_add, pack_send
 from prime_server._ext.drain cimport Drain
 from prime_server._ext.info cimport FLAG_FINISHED, RESTART_SIZE, Info, read_hello, read_info, read_restart, write_cancel
 from prime_server._ext.info cimport write_credit, write_interrupt
@@ -208,12 +209,23 @@ cdef class Hub:
                 self.end_direct(direct)  # ZeroMQ's way remains
         return 0
 
+    cdef int end_directs(self) except -1:
+        cdef int index
+        for index in range(self.direct_count):
+            self.end_direct(&self.directs[index])
+        while self.new_directs:
+            _, _, _, descriptor = self.new_directs.pop()
+            close(descriptor)
+        return 0
+
+    def close(self):
+        self.end_directs()
+
     def run(self):
         if self.running:
             raise PrimeServerError("this hub is running already")
         self.running = True
         cdef bint signals = threading.current_thread() is threading.main_thread()
-        cdef int index
         if self.edge is not None and self.edge.queue < 0:
             self.edge.attach(self.queue)
         if ready_set(self.queue, self.wake[0], &self.wake, 0, READABLE, True) != 0:
@@ -228,8 +240,7 @@ cdef class Hub:
         finally:
             patience_end(&self.patience)
             hub_leaves()
-            for index in range(self.direct_count):
-                self.end_direct(&self.directs[index])
+            self.end_directs()
             if self.edge is not None:
                 self.edge.close(now_us())
                 self.publish(now_us())  # workers that are still busy for them needn't go on
@@ -317,11 +328,11 @@ cdef class Hub:
         cdef int _turn, index
         cdef bint more
         for _turn in range(ROUNDS):
+            if self.look_at_directs:
+                self.drain_directs(now)
             for index in range(self.link_count):
                 if self.links[index].look:
                     self.drain_link(&self.links[index], now)
-            if self.look_at_directs:
-                self.drain_directs(now)
             self.dispatch(now)
             more = self.look_at_directs
             for index in range(self.link_count):
@@ -330,10 +341,12 @@ cdef class Hub:
                 return False
         return True
 
-    cdef Direct* direct(self, uint64_t number) noexcept nogil:
-        """The way of that number, or NULL: it may name one that has ended."""
+    cdef Direct* direct(self, uint64_t number, int stage) noexcept nogil:
+        """The way of that number to a worker of the stage, or NULL: it may name one that has ended."""
         cdef int index = <int>(number & ((1 << PLACE_BITS) - 1))
-        if number == 0 or index >= self.direct_count or self.directs[index].number != number or self.directs[index].descriptor < 0:
+        if number == 0 or index >= self.direct_count or self.directs[index].number != number:
+            return NULL
+        if self.directs[index].descriptor < 0 or self.directs[index].stage != stage:
             return NULL
         return &self.directs[index]
 
@@ -371,12 +384,14 @@ cdef class Hub:
                 if status < 0:
                     self.end_direct(direct)
                 return
-            if kind == FOR_SESSIONS:
+            if kind == FOR_SESSIONS and self.edge is not None:
                 self.finish_by(&parts, -1, now)
                 self.sessions.result(&parts, now)
-            elif kind == FOR_NEXT_STAGE and next < self.stage_count:
+            elif kind == FOR_NEXT_STAGE and self.edge is not None and next < self.stage_count:
                 self.finish_by(&parts, next, now)
-                (<Balancer>self.stages[next]).submit(&parts, NULL, 0, now)  # what it refuses is told to the sessions, as it has come without a sender
+                # What it refuses is told to the sessions, as it has come without a sender.
+                if (<Balancer>self.stages[next]).submit(&parts, NULL, 0, now) < 0:
+                    report_malformed("a malformed job was dropped by its proxy")
             else:
                 close_all(&parts)
 
@@ -463,7 +478,6 @@ cdef class Hub:
     cdef void bury(self, Link* link, int64_t now) noexcept nogil:
         """All that had come from those who have gone has been read."""
         cdef Message peer
-        cdef int index
         if link.kind == PROXY:
             self.reconnected(link, now)
         elif link.kind == LOOPBACK:
@@ -474,22 +488,24 @@ cdef class Hub:
             if now - link.mourned < MOURNING_US:
                 return
             link.mourned = 0
-            # So is what they had sent to others before, and past ZeroMQ.
-            for index in range(self.direct_count):
-                self.directs[index].look = True
-                while self.directs[index].look:
-                    self.drain_direct(&self.directs[index], now)
-            for index in range(self.link_count):
-                if self.links[index].kind == LOOPBACK or self.links[index].kind == UPSTREAM:
-                    self.links[index].look = True
-                    while self.links[index].look and not self.failed:
-                        self.drain_link(&self.links[index], now)
+            self.hear_workers(now)
         while (<Watch>link.watch).take(&peer):
             if link.kind == DOWNSTREAM:
                 (<Balancer>self.stages[link.stage]).lost(data_of(&peer), size_of(&peer), now)
             elif link.kind == UPSTREAM:
                 (<Balancer>self.stages[link.stage]).left(data_of(&peer), size_of(&peer), now)
             zmq.msg_close(&peer)
+
+    cdef void hear_workers(self, int64_t now) noexcept nogil:
+        """What workers had sent to others than their proxy, before one of them is lost."""
+        cdef int index
+        for index in range(self.direct_count):
+            self.drain_direct(&self.directs[index], now)  # they hold fewer jobs than are read at once
+        for index in range(self.link_count):
+            if self.links[index].kind == LOOPBACK or self.links[index].kind == UPSTREAM:
+                self.links[index].look = True
+                while self.links[index].look and not self.failed:
+                    self.drain_link(&self.links[index], now)
 
     cdef void cut_off(self, Link* loopback, int64_t now) noexcept nogil:
         cdef size_t count = (<Ends>loopback.watch).known()
@@ -526,8 +542,10 @@ cdef class Hub:
                     break
                 if kind == TO_WORKER:
                     # What is no job stays in order with what is said here besides.
-                    if parts.size == 2 or not self.pack(&parts, (<Balancer>self.stages[stage]).direct, now):
-                        self.give(&parts, stage, now)
+                    if parts.size == 2 or not self.pack(&parts, self.direct((<Balancer>self.stages[stage]).direct, stage), now):
+                        if not self.give(&parts, stage):
+                            self.hear_workers(now)
+                            (<Balancer>self.stages[stage]).unsent(&parts, now)
                 elif kind == TO_UPSTREAM and self.upstreams[stage] != NULL:
                     self.upstreams[stage].look = True
                     if send(self.upstreams[stage].socket, &parts) != 1:
@@ -542,14 +560,12 @@ cdef class Hub:
                 if self.directs[index].pack.count:
                     self.post(&self.directs[index], now)
 
-    cdef void give(self, Multipart* job, int stage, int64_t now) noexcept nogil:
+    cdef bint give(self, Multipart* message, int stage) noexcept nogil:
         self.downstreams[stage].look = True
-        if send(self.downstreams[stage].socket, job) != 1:
-            (<Balancer>self.stages[stage]).unsent(job, now)
+        return send(self.downstreams[stage].socket, message) == 1
 
-    cdef bint pack(self, Multipart* job, uint64_t number, int64_t now) noexcept nogil:
-        """For the direct way of that number; False: there is none, or the job is too big for it."""
-        cdef Direct* direct = self.direct(number)
+    cdef bint pack(self, Multipart* job, Direct* direct, int64_t now) noexcept nogil:
+        """False: there is no direct way, or the job is too big for it."""
         if direct == NULL:
             return False
         if pack_add(&direct.pack, job, 1, FOR_WORKER) == 0:
@@ -560,14 +576,24 @@ cdef class Hub:
         return True
 
     cdef void post(self, Direct* direct, int64_t now) noexcept nogil:
-        cdef int count = direct.pack.count
+        cdef Multipart* unsent[PACKED]
+        cdef int count = 0
         cdef int index
-        if count == 0 or (direct.descriptor >= 0 and pack_send(&direct.pack, direct.descriptor)):
+        if direct.pack.count == 0 or (direct.descriptor >= 0 and pack_send(&direct.pack, direct.descriptor)):
             return
+        for index in range(direct.pack.count):
+            if not self.give(&direct.pack.messages[index].parts, direct.stage):
+                unsent[count] = &direct.pack.messages[index].parts
+                count += 1
         direct.pack.count = 0
         direct.pack.size = 0
-        for index in range(count):
-            self.give(&direct.pack.messages[index].parts, direct.stage, now)
+        if count == 0:
+            return
+        self.hear_workers(now)
+        for index in range(count - 1, 0, -1):
+            (<Balancer>self.stages[direct.stage]).give_back(unsent[index])
+            close_all(unsent[index])
+        (<Balancer>self.stages[direct.stage]).unsent(unsent[0], now)
 
     cdef void send_jobs(self, int64_t now) noexcept nogil:
         cdef Pending* pending

@@ -23,6 +23,7 @@ its messages here, where they count against the window, until it is.
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from prime_server._ext.csocket cimport SHUT_RDWR, shutdown
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_destroy, mutex_init
 from prime_server._ext.direct cimport FOR_NEXT_STAGE, FOR_SESSIONS, MALFORMED, DirectKind, direct_receive, pack_add, pack_send
 from prime_server._ext.info cimport (
@@ -211,6 +212,7 @@ cdef inline int receive_job(Intake* self, Multipart* parts) noexcept nogil:
         if status > 0:
             return status
         if status < 0:
+            shutdown(self.direct, SHUT_RDWR)
             self.direct = -1
         elif self.drained:
             return 0           # looked at again when it is listened, where its descriptor isn't waited for
@@ -334,6 +336,7 @@ cdef int intake_report(Intake* self, int64_t now) noexcept nogil:
     cdef Multipart parts
     cdef char keys[MAX_KEYS * KEY_SIZE]
     cdef int status
+    intake_post(self, now)     # what is named here as finished
     if not idle and not self.upstream.greeted:
         return 0
     memset(&report, 0, sizeof(Report))

@@ -8,7 +8,8 @@ worker alone. If that one dies too, it is known what of, and nobody else is to d
 A worker that is gone is remembered for a moment: what it had sent before may be read later, and its jobs need not be done again where that says so.
 """
 
-from prime_server._ext.jobs cimport job_end, job_enter, job_free, job_known, job_leave, requeue
+from prime_server._ext.info cimport Info, key_of, read_info
+from prime_server._ext.jobs cimport job_end, job_enter, job_free, job_held, job_known, job_leave, requeue
 from prime_server._ext.libzmq cimport close_all, data_of, frame, size_of
 from prime_server._ext.workers cimport Worker, worker_find, worker_gone
 
@@ -67,19 +68,25 @@ cdef class Losses(Hearing):
             self.log_poison(job.info.life, job.key)
         self.refuse(job, 500 if job.repeatable and job.strikes >= TOO_MANY_STRIKES else 502)
 
+    cdef void give_back(self, Multipart* message) noexcept nogil:
+        cdef Worker* worker = worker_find(&self.workers, data_of(frame(message, 0)), size_of(frame(message, 0)))
+        cdef Job* job = NULL
+        cdef Info info
+        if worker != NULL and not worker.gone and message.size > 2:
+            if read_info(data_of(frame(message, 1)), size_of(frame(message, 1)), &info) == 0:
+                job = job_held(&self.jobs, info.life, key_of(&info), worker)
+        if job == NULL:
+            return
+        self.let_go(job, worker)
+        if job.cancelled:
+            job_end(&self.jobs, job)
+        else:
+            job.gives -= 1
+            requeue(&self.jobs, job)
+
     cdef void unsent(self, Multipart* message, int64_t now) noexcept nogil:
-        cdef Worker* worker
-        cdef Job* job
         if message.size:
-            worker = worker_find(&self.workers, data_of(frame(message, 0)), size_of(frame(message, 0)))
-            if worker != NULL and not worker.gone and message.size > 2 and worker.held.last != NULL:
-                job = worker.held.last
-                self.let_go(job, worker)
-                if job.cancelled:
-                    job_end(&self.jobs, job)
-                else:
-                    job.gives -= 1
-                    requeue(&self.jobs, job)
+            self.give_back(message)
             self.lost(data_of(frame(message, 0)), size_of(frame(message, 0)), now)
         close_all(message)
 

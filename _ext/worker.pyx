@@ -205,7 +205,9 @@ cdef class WorkerLoop:
 
     def set_direct(self, int descriptor, uint64_t number):
         if self.working:
-            raise RuntimeError("a worker is tied to its hub before it works")
+            raise RuntimeError("a worker has its direct way before it works")
+        if self.intake.stage_count > 1:
+            raise ValueError(f"a direct way leads to one next stage, not {self.intake.stage_count}")
         self.intake.direct = descriptor
         self.intake.direct_number = number
 
@@ -252,6 +254,7 @@ cdef class WorkerLoop:
             if now - self.patience.looked >= PATIENCE_EVERY:
                 patience_look(&self.patience, intake.service / 1000.0 if intake.service else -1.0, True, now)
             if intake.counters.malformed != self.complaints and now - self.complained >= COMPLAIN_EVERY:
+                intake_post(intake, now)
                 with gil:
                     self.complain()
             if (atomic_load(&self.stopping) or workers_leave()) and self.done():

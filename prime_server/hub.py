@@ -196,6 +196,8 @@ class Hub:
 
     def close(self) -> None:
         """Closes the sockets. `serve()` must have ended."""
+        if self._loop is not None:
+            self._loop.close()
         self._loop = None
         for watched in self._watched:
             watched.disable_monitor()  # from here on nobody reads it

@@ -22,6 +22,7 @@ class Lifeline:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        os.set_inheritable(descriptor, False)  # what the user's code starts would hold it open when this process is gone
         if sys.platform == "linux":
             # Also where user code holds the GIL for good and no thread of Python's could notice.
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

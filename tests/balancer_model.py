@@ -29,7 +29,7 @@ class Estimate:
         if self.samples == 0:
             return 0
         variance = self.variance + self.mean**2 / self.samples
-        return max(0.0, jobs * self.mean - math.sqrt(jobs * variance + jobs**2 * variance / self.samples))
+        return max(0.0, jobs * self.mean - 2 * math.sqrt(jobs * variance + jobs**2 * variance / self.samples))
 
 
 @dataclass(eq=False)

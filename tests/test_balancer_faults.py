@@ -163,6 +163,22 @@ def test_what_could_not_be_sent_never_left() -> None:
     assert desk.stats("strikes", "backlog", "workers") == (1, 1, 0)
 
 
+def test_of_several_jobs_that_never_left_none_is_blamed() -> None:
+    desk = Desk()
+    desk.ours("a", service=1)
+    desk.job(1, flags=0)
+    desk.job(2, 3)
+    messages = [frames for _, frames in desk.messages()]
+    assert [frames[0] for frames in messages] == [b"a"] * 3
+    for frames in messages[:0:-1]:
+        desk.balancer.give_back_frames(frames)
+    desk.balancer.unsent_frames(messages[0], now=desk.now)
+    assert desk.sent() == []
+    assert desk.stats("strikes", "redelivered", "backlog", "lost") == (0, 0, 3, 1)
+    desk.ours_again("b")
+    assert desk.sent() == [("b", 1), ("b", 2), ("b", 3)]
+
+
 def test_a_greeting_that_could_not_be_sent_takes_no_job_with_it() -> None:
     desk = Desk()
     desk.report("a")

@@ -76,7 +76,7 @@ class Balancing(RuleBasedStateMachine):
         most = model.max_backlog + len(model.idle)
         if not behind and model.second and len(model.waiting) >= most:
             model.refuse(model.second.pop(), 503)
-        if (left is not None and wait and wait + model.taken.mean > left) or len(model.waiting) >= most:
+        if (left is not None and wait and wait + model.taken.least(1) > left) or len(model.waiting) >= most:
             model.refuse(job, 503)
         else:
             (model.second if behind else model.backlog).append(job)

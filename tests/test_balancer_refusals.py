@@ -1,6 +1,7 @@
 """What a balancer refuses, for want of time or room, and who is told of it."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -189,25 +190,31 @@ def test_what_can_not_make_its_deadline_is_refused_at_once() -> None:
         desk.beat("a")
     desk.job(1, 2, 3, time_left=3_000)
     assert desk.stats("wait_us") == 3_000
-    least = 3_000 - 1_000 * (3 / 16 + 9 / 16**2) ** 0.5  # by one standard error, of 16 samples
-    desk.job(4, time_left=int(least) + 999)
-    desk.job(5, time_left=int(least) + 1_000)
+
+    def least(jobs: int) -> float:
+        return 1_000 * (jobs - 2 * math.sqrt(jobs / 16 + jobs**2 / 16**2))  # by two standard errors, of 16 samples
+
+    bound = int(least(3)) + math.ceil(least(1))
+    desk.job(4, time_left=bound - 1)
+    desk.job(5, time_left=bound)
     desk.job(6)
     assert desk.sent() == [("", 503, 4), ("a", 1)]
     assert desk.refused() == {503: 1}
 
 
-@pytest.mark.parametrize("short", [0, 10, 100])
-def test_a_long_job_is_no_reason_to_refuse_those_behind_it(short: int) -> None:
-    """They may be short ones: its mean would say that they take minutes."""
+@pytest.mark.parametrize("took", [1, 10, 60])
+@pytest.mark.parametrize("short", [0, 1, 2, 5, 10, 100, 400])
+@pytest.mark.parametrize("behind", [5, 20, 100, 1000])
+def test_a_long_job_is_no_reason_to_refuse_those_behind_it(took: int, short: int, behind: int) -> None:
+    """They may be short ones, too, though by the mean they take minutes."""
     desk = Desk()
     desk.beat("a")
-    for number, took in enumerate([4_000_000, *[1_000] * short]):
+    for number, us in enumerate([took * 1_000_000, *[1_000] * short]):
         desk.job(number)
         assert desk.sent() == [("a", number)]
-        desk.later(took)
+        desk.later(us)
         desk.beat("a")
-    desk.job(*range(1000, 1020), time_left=20_000_000)
+    desk.job(*range(1000, 1000 + behind), time_left=2_000_000)
     assert desk.sent() == [("a", 1000)]
     assert desk.refused() == {}
 

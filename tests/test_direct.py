@@ -23,6 +23,8 @@ from conftest import PATIENCE
 from pipelines import wait_until
 
 from prime_server import Hub, Job, Processes, Response, Stage, Worker
+from prime_server._ext.direct import receive_packet, send_packet
+from prime_server._ext.info import RequestInfo
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "SOCK_SEQPACKET") or os.uname().sysname != "Linux", reason="there are no such sockets here")
 
@@ -259,6 +261,18 @@ def test_nothing_in_a_packet_is_believed(message: bytes) -> None:
         assert tied.hub.stats()["answers"] > 0
 
 
+def test_what_is_sent_before_an_end_is_closed_is_read() -> None:
+    """Though the one that closes it had something unread, of which the other is told first."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        assert send_packet(theirs.fileno(), [(FOR_SESSIONS, [b"info", b"a result"])])
+        assert send_packet(ours.fileno(), [(FOR_WORKER, [b"info", b"a job"])])
+        theirs.close()
+        assert receive_packet(ours.fileno()) == [(FOR_SESSIONS, [b"info", b"a result"])]
+        with pytest.raises(EOFError):
+            receive_packet(ours.fileno())
+
+
 def test_when_it_is_cut_off_zeromq_remains() -> None:
     with Tied(work) as tied:
         warm(tied)
@@ -268,6 +282,44 @@ def test_when_it_is_cut_off_zeromq_remains() -> None:
         before = len(relay.passed)
         tied.asks(b"small", times=20)
         assert len(relay.passed) == before
+
+
+def test_a_hub_without_a_server_takes_no_results_and_jobs_by_it() -> None:
+    """They are the server's to know."""
+    stages = [Stage("inproc://up0", "inproc://down0"), Stage("inproc://up1", "inproc://down1")]
+    with zmq.Context() as context, Hub(context, stages=stages, processes=1) as hub:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        hub.add_direct(0, 0, ours)
+        thread = threading.Thread(target=hub.serve)
+        thread.start()
+        with theirs:
+            info = RequestInfo(id=1, time_stamp=1, extended=True, life=1).to_bytes()
+            for kind in (FOR_SESSIONS, FOR_NEXT_STAGE, FOR_WORKER):
+                theirs.send(packet(kind, info, b"payload"))
+            theirs.shutdown(socket.SHUT_WR)
+            assert theirs.recv(100) == b""  # when all of it has been read
+        assert hub.stats()["stages"][1]["received"] == 0
+        hub.stop()
+        thread.join()
+
+
+def test_what_the_loop_has_not_seen_is_closed() -> None:
+    with zmq.Context() as context:
+        with Hub(context, stages=[Stage("inproc://a", "inproc://b")], processes=1) as hub:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            hub.add_direct(0, 0, ours)
+        with theirs:
+            assert theirs.recv(100) == b""
+
+
+def test_a_worker_with_several_next_stages_has_none() -> None:
+    with zmq.Context() as context:
+        ends = {"one": "inproc://one", "two": "inproc://two"}
+        with (
+            Worker(context, "inproc://up", ends, "inproc://loopback", "inproc://interrupt", work) as worker,
+            pytest.raises(ValueError, match="one next stage, not 2"),
+        ):
+            worker.set_direct(0, 1)
 
 
 def test_a_place_for_a_process_is_checked() -> None:

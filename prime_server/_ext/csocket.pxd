@@ -17,6 +17,9 @@ cdef extern from * nogil:
     ssize_t sendmsg(int, const msghdr*, int)
     ssize_t recv(int, void*, size_t, int)
     ssize_t send(int, const void*, size_t, int)
+    int shutdown(int, int)
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
     int MSG_PEEK
+    int SHUT_RDWR
+    int SHUT_WR

@@ -27,6 +27,8 @@ class FedBalancer(Balancer):
         """A worker's connection is closed, and what it had sent before has been heard."""
     def peer_left(self, peer: Buffer, *, now: int | None = None) -> None:
         """An upstream peer's connection is closed."""
+    def give_back_frames(self, frames: Iterable[Buffer]) -> None:
+        """What was taken for a worker could not be sent: its job never left. Of several jobs of a worker the last one comes first."""
     def unsent_frames(self, frames: Iterable[Buffer], *, now: int | None = None) -> None:
         """What was taken for a worker could not be sent: its job never left, and the worker is lost."""
     def cancel_request(self, life: int, key: int, *, now: int | None = None) -> None:

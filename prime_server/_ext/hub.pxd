@@ -76,13 +76,15 @@ cdef class Hub:
     cdef Link* link(self, socket, LinkKind kind, int stage) except NULL
     cdef Link* watched(self, pair, LinkKind kind, int stage) except NULL
     cdef int take_new_directs(self) except -1
-    cdef Direct* direct(self, uint64_t number) noexcept nogil
+    cdef int end_directs(self) except -1
+    cdef Direct* direct(self, uint64_t number, int stage) noexcept nogil
     cdef void drain_directs(self, int64_t now) noexcept nogil
     cdef void drain_direct(self, Direct* direct, int64_t now) noexcept nogil
     cdef void end_direct(self, Direct* direct) noexcept nogil
-    cdef bint pack(self, Multipart* job, uint64_t number, int64_t now) noexcept nogil
+    cdef bint pack(self, Multipart* job, Direct* direct, int64_t now) noexcept nogil
     cdef void post(self, Direct* direct, int64_t now) noexcept nogil
-    cdef void give(self, Multipart* job, int stage, int64_t now) noexcept nogil
+    cdef bint give(self, Multipart* message, int stage) noexcept nogil
+    cdef void hear_workers(self, int64_t now) noexcept nogil
     cdef void bury(self, Link* link, int64_t now) noexcept nogil
     cdef void finish_by(self, Multipart* parts, int stage, int64_t now) noexcept nogil
     cdef void tie(self, Link* link, Message* peer) noexcept nogil

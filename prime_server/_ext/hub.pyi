@@ -30,6 +30,8 @@ class Hub:
     def add_direct(self, index: int, stage: int, descriptor: int) -> int:
         """From any thread: a worker of the stage has the other end of this socket (`direct.pyx`), which the hub takes over. `index` is its place
         among so many `processes`; what was there before is given up. Returns the number that the worker has to name it by."""
+    def close(self) -> None:
+        """When it doesn't run, and never will: gives up the direct ways."""
     def run(self) -> None:
         """Blocks, without the GIL, until it has been stopped and has drained."""
     def stop(self, drain_seconds: float = 0.0) -> None:

@@ -15,7 +15,10 @@ cdef class Losses(Hearing):
 
     # The worker's connection is closed: call it when all that has come from it has been `heard`.
     cdef void lost(self, const char* worker, size_t size, int64_t now) noexcept nogil
-    # A message that was taken TO_WORKER could not be sent (EHOSTUNREACH): its job never left, and the worker is lost. Consumed.
+    # A message that was taken TO_WORKER could not be sent (EHOSTUNREACH): its job never left. Of several jobs of a worker the last one comes first.
+    # It has a frame.
+    cdef void give_back(self, Multipart* message) noexcept nogil
+    # The same, and the worker is lost. Consumed.
     cdef void unsent(self, Multipart* message, int64_t now) noexcept nogil
 
     cdef void strike(self, Job* job) noexcept nogil

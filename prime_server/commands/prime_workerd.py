@@ -1,5 +1,6 @@
 """`prime_workerd`: one worker of a stage, as a process of its own."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def command(
         options: dict[str, Any] = {"heartbeat": heartbeat.encode(), "window": window, "grace_seconds": grace}
         with Worker(context, upstream, downstream, loopback, interrupt, function, **options) as worker:
             if direct is not None:
+                os.set_inheritable(direct[0], False)
                 worker.set_direct(*direct)
             if line is not None:
                 line.ready()

@@ -291,7 +291,7 @@ cdef class Arrivals(Results):
                     self.complete(pending, now)
                 connection.ending = True
                 connection.lingering = True
-            except Exception:
+            except BaseException:
                 self.user_protocol.complain()
                 connection.broken = True
             self.touch(connection)

@@ -37,6 +37,7 @@ cdef enum:
     LOOKED_AT = 256            # of those that may be the slowest
     CREDIT_STEP = STREAM_WINDOW // 4  # bytes that are worth a message
     IDLE_US = 1000000          # whoever has just been answered is likely to ask again
+    WORDLESS_US = 250000       # and whoever connects has something to ask
 
 
 cdef class Connections:
@@ -243,8 +244,13 @@ cdef class Connections:
 
     cdef bint make_room(self, int64_t now) noexcept nogil:
         cdef Connection* connection = self.waiting_first[<int>FOR_REQUEST]
+        cdef int looked = 0
         if connection == NULL or now - connection.waiting_since < IDLE_US:
-            return False
+            while connection != NULL and looked < LOOKED_AT and connection.received:
+                connection = connection.next_waiting
+                looked += 1
+            if connection == NULL or looked == LOOKED_AT or now - connection.waiting_since < WORDLESS_US:
+                return False
         # It isn't freed here, as an event of the same wait may name it.
         self.wait_for(connection, FOR_WORKERS, now)
         connection.broken = True

@@ -116,6 +116,7 @@ cdef enum:
     PIECES = 64            # written in one call
     PAUSE_US = 100000      # the listener rests, out of descriptors
     KEPT = 64              # descriptors for workers, whose connections come and go, and for what work functions open
+    EVICTED = 4            # idle ones that make room before such a rest: as many come in as are idle long enough
     TURNED_AWAY = 128      # connections over the bound, at most, for as long as it takes to tell them
 
 
@@ -192,7 +193,7 @@ cdef class Edge:
 
     cdef bint accept(self, int64_t now) noexcept nogil:
         """True if there may be more."""
-        cdef int _turn, descriptor, error
+        cdef int _turn, _evicted, descriptor, error
         cdef uint64_t address
         cdef bint full
         cdef Connection* connection
@@ -214,7 +215,9 @@ cdef class Edge:
                     continue
                 if error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM:
                     self.out_of_descriptors += 1
-                    self.sessions.make_room(now)
+                    for _evicted in range(EVICTED):
+                        if not self.sessions.make_room(now):
+                            break
                     self.pause(now + PAUSE_US)
                 return False
             full = self.sessions.connections - self.turned_away >= self.max_connections and not self.sessions.make_room(now)

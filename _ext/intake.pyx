@@ -23,6 +23,7 @@ its messages here, where they count against the window, until it is.
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from prime_server._ext.clock cimport now_us
 from prime_server._ext.csocket cimport SHUT_RDWR, shutdown
 from prime_server._ext.cthreads cimport atomic_load, atomic_store, mutex_destroy, mutex_init
 from prime_server._ext.direct cimport FOR_NEXT_STAGE, FOR_SESSIONS, MALFORMED, DirectKind, direct_receive, pack_add, pack_send
@@ -53,6 +54,7 @@ from prime_server._ext.lifecycle cimport STOPPING, process_state
 
 cdef enum:
     RELAYS = 64                # messages of others that may wait for the loopback beside our own
+    CLOSE_TO_DEADLINE = 20000  # us
     EARS = 4096                # messages heard at once, so that a flood doesn't keep the worker from its work
 
 cdef uint64_t NAMING = 0x9E3779B97F4A7C15
@@ -523,6 +525,7 @@ cdef int intake_hear(Intake* self) noexcept nogil:
     cdef uint64_t credit
     cdef int left = EARS
     cdef int status
+    cdef bint late
     while left > 0:
         status = receive(self.interrupt, &parts)
         if status <= 0:
@@ -536,7 +539,9 @@ cdef int intake_hear(Intake* self) noexcept nogil:
             interrupts_remember(&self.interrupts, life, key)
             cancel_forwarded(self, life, key)
             if intake_busy(self) and self.running.flag != NULL and self.running.key == key and (life == 0 or self.running.life == life):
-                atomic_store(self.running.flag, CLIENT_LEFT)
+                # The server, which knows the deadline too, may have been quicker than we.
+                late = self.running.deadline and now_us() >= self.running.deadline - CLOSE_TO_DEADLINE
+                atomic_store(self.running.flag, DEADLINE_PASSED if late else CLIENT_LEFT)
         close_all(&parts)
         left -= 1
     self.unheard = True

@@ -11,6 +11,7 @@ from libc.string cimport memcpy, strlen
 from prime_server._ext.cthreads cimport atomic_load
 from prime_server._ext.info cimport (
     FLAG_BROKEN,
+    FLAG_FAILED,
     FLAG_FINISHED,
     FLAG_FROM_PROXY,
     FLAG_IDEMPOTENT,
@@ -74,6 +75,8 @@ cdef int express(Outcome* into, object result, Job job, int stage_count) except 
             raise TypeError(f"a work function returns a Response or what job.forward() makes, not {type(result).__name__}")
         if not PyObject_CheckBuffer(result) and not isinstance(result, str):
             raise TypeError(f"a work function returns a Response, bytes, str or what job.forward() makes, not {type(result).__name__}")
+        if len(result) == 0 and job.inner.flags & FLAG_RAW:
+            raise ValueError("the work function's result is empty, which no client would notice")
         result = Response(200, result)
     room_for_info(&into.parts)
     write_response(&into.parts, <Response>result, &job.inner)
@@ -85,7 +88,7 @@ cdef int express(Outcome* into, object result, Job job, int stage_count) except 
 cdef object express_error(Outcome* into, object error, Job job, bint greeted):
     cdef int status = 500
     cdef bytes text = b""
-    ends = None if isinstance(error, Exception) else error
+    ends = error if isinstance(error, (KeyboardInterrupt, SystemExit)) else None
     close_all(&into.parts)
     if isinstance(error, Interrupted) and give_up(into, &job.flag, &job.inner, greeted):
         return None
@@ -162,7 +165,7 @@ cdef void fail(Outcome* into, int status, const char* text, size_t size, const I
 
 cdef int address(Outcome* outcome, Info* info, Message* original, bint seen, int64_t took, int64_t deadline, int64_t now) noexcept nogil:
     info.served += <unsigned int>took
-    info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_MORE | FLAG_REFUSAL | FLAG_BROKEN | FLAG_RETRYABLE | FLAG_FINISHED)
+    info.flags &= ~<unsigned int>(FLAG_FROM_PROXY | FLAG_MORE | FLAG_REFUSAL | FLAG_BROKEN | FLAG_FAILED | FLAG_RETRYABLE | FLAG_FINISHED)
     if seen:
         info.flags |= FLAG_FINISHED
     if outcome.kind == FORWARDED_ON:
@@ -172,7 +175,7 @@ cdef int address(Outcome* outcome, Info* info, Message* original, bint seen, int
         if deadline:
             info.time_left = deadline - now if deadline > now else -1
     else:
-        info.flags |= FLAG_RESULT | (FLAG_BROKEN if outcome.kind == BROKEN_OFF else 0)
+        info.flags |= FLAG_RESULT | (FLAG_BROKEN if outcome.kind == BROKEN_OFF else FLAG_FAILED if outcome.kind == FAILED else 0)
         info.sequence = outcome.sequence
         info.source = outcome.source
         set_code(info, outcome.status)

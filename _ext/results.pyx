@@ -9,17 +9,21 @@ The parts of a response leave at the pace of their reader: its worker is told ho
 put off and asked for again when its turn has come, and so is one that has come whole, as those of the original's workers do however big they are.
 """
 
+from libc.string cimport memcpy
+
 from prime_server._ext.admission cimport seconds_of
 from prime_server._ext.answer cimport MALFORMED, Manner, answer_result, refusal_text
-from prime_server._ext.connections cimport HTTP, Connection
+from prime_server._ext.connections cimport HTTP, PYTHON, Connection
 from prime_server._ext.czmq cimport ZMQ_SRCFD
-from prime_server._ext.info cimport FLAG_BROKEN, FLAG_MORE, FLAG_OLD, FLAG_REFUSAL, FLAG_RESULT, FLAG_WHOLE, code_of, key_of, read_info
-from prime_server._ext.libzmq cimport close_all, data_of, frame, size_of, zmq
+from prime_server._ext.info cimport FLAG_BROKEN, FLAG_FAILED, FLAG_MORE, FLAG_OLD, FLAG_REFUSAL, FLAG_RESULT, FLAG_WHOLE
+from prime_server._ext.info cimport code_of, key_of, read_info
+from prime_server._ext.libzmq cimport Message, close_all, data_of, frame, size_of, zmq
 from prime_server._ext.output cimport Output, append_message
 from prime_server._ext.report cimport report_malformed
 
 
 cdef enum:
+    MAX_REASON = 256           # bytes of a text
     WORTH_IT = 65536           # bytes of an answer from which on it is asked for again rather than held
 
 
@@ -109,6 +113,10 @@ cdef class Results(Answering):
         cdef int index, failed = 0
         for index in range(1, parts.size):
             pending.received += size_of(frame(parts, index))
+        if self.protocol == PYTHON and info.flags & FLAG_FAILED and pending.sequence == 0 and parts.size > 1:
+            self.reject(pending, code_of(info), frame(parts, 1), now)
+            close_all(parts)
+            return
         if parts.size < 2 and not info.flags & FLAG_BROKEN and pending.sequence == 0:
             code = MALFORMED
         elif pending.sequence == 0 and self.protocol == HTTP and not info.flags & FLAG_BROKEN:
@@ -148,6 +156,14 @@ cdef class Results(Answering):
         self.served(now)
         self.complete(pending, now)
         self.set_waiting(connection, now)
+
+    cdef void reject(self, Pending* pending, int status, Message* text, int64_t now) noexcept nogil:
+        """A work function has failed: its client learns of it in the words of the user's protocol."""
+        cdef char reason[MAX_REASON]
+        cdef size_t size = min(size_of(text), <size_t>MAX_REASON - 1)
+        memcpy(reason, data_of(text), size)
+        reason[size] = 0
+        self.refuse(pending.connection, pending, status, reason, 0, now)
 
     cdef int continues(self, const Pending* pending, const Info* info) noexcept nogil:
         """Whether a result is what comes next: 1, or 0 where it is to be dropped, -1 where what has begun can't be completed any more."""

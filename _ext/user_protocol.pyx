@@ -65,7 +65,7 @@ cdef class UserProtocol:
         info.bits = pending.bits
         try:
             return bool(self.face.keep_alive(info_object(&info)))
-        except Exception:
+        except BaseException:  # SystemExit too would leave the server's thread with what it was doing half done
             log_failure_of("keep_alive")
             return False
 
@@ -73,7 +73,7 @@ cdef class UserProtocol:
         try:
             text = bytes(self.face.timeout() if status == 504 else self.face.reject(ProtocolError(reason.decode(), status)))
             return append(output, <const char*>text, len(text))
-        except Exception:
+        except BaseException:  # SystemExit too would leave the server's thread with what it was doing half done
             log_failure_of("reject or timeout")
             return -1
 
@@ -81,6 +81,6 @@ cdef class UserProtocol:
         try:
             text = bytes(self.face.reject(error))
             return append(output, <const char*>text, len(text))
-        except Exception:
+        except BaseException:  # SystemExit too would leave the server's thread with what it was doing half done
             log_failure_of("reject")
             return -1

@@ -53,10 +53,18 @@ def load(spec: str) -> Callable[..., Any] | NativeWork:
             raise ApplicationError(f"{spec}: {error}") from error
     if not callable(found) and not isinstance(found, NativeWork):
         raise ApplicationError(f"{spec}: a work function is callable, and this is of type {type(found).__name__}")
-    if not isinstance(found, NativeWork) and (_is_async(found) or _is_async(type(found).__call__)):
-        raise ApplicationError(f"{spec}: a work function is called, not awaited, and this one is async; make it a plain def")
+    try:
+        check_plain(found)
+    except TypeError as error:
+        raise ApplicationError(f"{spec}: {error}") from error
     work: Callable[..., Any] | NativeWork = found
     return work
+
+
+def check_plain(work: Any) -> None:
+    """Raises `TypeError` for an async function, or an object that is called like one: nobody awaits it."""
+    if not isinstance(work, NativeWork) and (_is_async(work) or (callable(work) and _is_async(type(work).__call__))):
+        raise TypeError("a work function is called, not awaited, and this one is async; make it a plain def")
 
 
 def _is_async(found: object) -> bool:

@@ -81,6 +81,7 @@ class Client(Generic[Item]):
             raise ValueError(f"timeout is a time above 0 seconds, or None, not {timeout!r}")
         if not 1 <= max_response < 1 << 62:
             raise ValueError(f"max_response is 1 byte or more, not {max_response!r}")
+        self._server = server
         self._where = _address(server)
         self._netstring = protocol == "netstring"
         self._connections = connections
@@ -125,6 +126,15 @@ class Client(Generic[Item]):
                 self.close()
 
     def _connect(self) -> socket.socket:
+        try:
+            return self._connected()
+        except TimeoutError:
+            raise
+        except OSError as error:
+            kind = type(error) if isinstance(error, ConnectionError) else ConnectionError
+            raise kind(error.errno, f"{self._server}: {error.strerror}") from error
+
+    def _connected(self) -> socket.socket:
         if isinstance(self._where, str):
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:

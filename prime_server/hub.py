@@ -22,7 +22,7 @@ from prime_server.endpoints import HEARTBEAT_MS, WORKER_HEARTBEAT_MS, name_of, z
 from prime_server.endpoints import listen as listen_on
 from prime_server.limits import Limits
 
-__all__ = ["Hub", "Log", "Stage", "check_server_header", "worker_counts"]
+__all__ = ["Hub", "Log", "Stage", "check_seconds", "check_server_header", "check_window", "worker_counts"]
 
 _LONGEST_METHOD = 32  # of the parser
 _OF_THE_EDGE = ("max_connections", "max_connections_per_address")  # of the limits
@@ -259,11 +259,27 @@ def _sessions(
     return Sessions(protocol=protocol, log=log, health_check=health_check, policy=policy, retryable=retryable, keeps=keeps, **options)
 
 
+def check_seconds(name: str, value: Any) -> None:
+    """Raises `TypeError` or `ValueError` where the argument of this name is no time of 0 seconds or more."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} is a number of seconds, not {value!r}")
+    if not 0 <= value <= 1e9:
+        raise ValueError(f"{name} is a time of 0 to 10^9 seconds, not {value!r}")
+
+
+def check_window(value: Any) -> None:
+    """Raises `TypeError` or `ValueError` where that is no window of a worker."""
+    if not isinstance(value, int):
+        raise TypeError(f"window is a number of jobs, not {value!r}")
+    if not 1 <= value <= 1024:
+        raise ValueError(f"window is 1 to 1024 jobs, not {value}")
+
+
 def worker_counts(stages: Sequence[Any], workers: int | Sequence[int]) -> list[int]:
     """The number of workers of each stage, given so or as one number for all. Raises `ValueError` where they don't fit."""
     if isinstance(stages, (str, bytes)) or callable(stages):
         raise TypeError(f"stages is a list of work functions, one for each stage, not {stages!r} alone")
-    if isinstance(workers, (str, bytes)):
+    if not isinstance(workers, (int, Sequence)) or isinstance(workers, (str, bytes)):
         raise TypeError(f"workers is a number or a list of numbers, not {workers!r}")
     counts = [workers] * len(stages) if isinstance(workers, int) else list(workers)
     if not stages:

@@ -1,6 +1,7 @@
 """A whole pipeline in one process: the hub and the workers of every stage on threads."""
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -9,14 +10,18 @@ from typing import Any, Self
 import zmq
 
 from prime_server._ext.lifecycle import quiesce
+from prime_server.application import check_plain
 from prime_server.cors import Cors
-from prime_server.hub import Hub, Log, Stage, worker_counts
+from prime_server.hub import Hub, Log, Stage, check_seconds, check_window, worker_counts
 from prime_server.limits import Limits
 from prime_server.worker import Worker
 
 __all__ = ["Threads", "run_threads"]
 
+_logger = logging.getLogger("prime_server")
 _numbers = itertools.count()
+
+SOCKETS = 8  # of ZeroMQ's, and internal ones of its own, that a worker or a proxy takes at most
 
 EXIT_AFTER = 1.0  # seconds after the drain time at which the process is gone, whatever the work functions are doing
 
@@ -50,9 +55,14 @@ class Threads:
         max_queued_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         counts = worker_counts(stages, workers)
+        check_seconds("drain_seconds", drain_seconds)
+        check_window(window)
+        for stage in stages:
+            check_plain(stage)
         name = f"inproc://prime-server-{next(_numbers)}"
         self._drain_seconds = drain_seconds
         self._context = zmq.Context()
+        self._context.set(zmq.MAX_SOCKETS, max(1023, SOCKETS * (sum(counts) + len(stages) + 1)))
         self._workers: list[Worker] = []
         self._threads: list[threading.Thread] = []
         self._serving: threading.Thread | None = None
@@ -104,9 +114,16 @@ class Threads:
 
     def _start_workers(self) -> None:
         for number, worker in enumerate(self._workers):
-            thread = threading.Thread(target=worker.work, name=f"prime-worker-{number}")
+            thread = threading.Thread(target=self._work, args=(worker,), name=f"prime-worker-{number}")
             thread.start()
             self._threads.append(thread)
+
+    def _work(self, worker: Worker) -> None:
+        while True:
+            try:
+                return worker.work()
+            except (KeyboardInterrupt, SystemExit) as error:  # of a work function: its thread has others to serve
+                _logger.error("a work function has raised %s, which ends no thread here", type(error).__name__)
 
     def serve(self) -> None:
         """Works in this thread until a signal ends it (see `quiesce`)."""

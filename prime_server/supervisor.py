@@ -30,7 +30,7 @@ from prime_server._ext.lifecycle import draining, quiesce
 from prime_server._ext.worker import OVERDUE
 from prime_server.application import ApplicationError
 from prime_server.cors import Cors
-from prime_server.hub import Hub, Log, Stage, worker_counts
+from prime_server.hub import Hub, Log, Stage, check_seconds, check_window, worker_counts
 from prime_server.limits import Limits
 from prime_server.run import EXIT_AFTER
 
@@ -40,9 +40,10 @@ _logger = logging.getLogger("prime_server")
 
 PREFIX = "prime-server-"
 LOCK = "lock"
-FIRST_PAUSE = 0.1  # seconds before a worker that died is started again; doubled each time it dies young, up to the longest
-LONGEST_PAUSE = 10.0
-YOUNG = 10.0  # seconds a worker must have lived for its death not to count as one of a row
+FIRST_PAUSE = 0.1  # seconds before a worker that died young is started again; doubled each time, up to the longest
+LONGEST_PAUSE = 10.0  # of one that dies before it has its application: it will again
+LONGEST_PAUSE_OF_READY = 0.5  # of one that dies of its jobs, perhaps
+YOUNG = 1.0  # seconds a worker must have been ready for its death not to count as one of a row
 KILL_AFTER = 1.0  # seconds a worker may take to leave once nothing is in flight any more
 
 
@@ -78,6 +79,7 @@ class _Process:
         self.lifeline: socket.socket | None = None
         self.said = b""
         self.started = 0.0
+        self.ready = 0.0  # since when; 0: not yet
         self.pause = FIRST_PAUSE
         self.start_at = 0.0
 
@@ -99,6 +101,7 @@ class _Process:
         self.lifeline = ours
         self.said = b""
         self.started = time.monotonic()
+        self.ready = 0.0
         return ours
 
     def end(self) -> int:
@@ -112,8 +115,8 @@ class _Process:
             self.popen.kill()
             status = self.popen.wait()
         now = time.monotonic()
-        grown = now - self.started >= YOUNG or status == OVERDUE  # what hung had worked
-        self.pause = FIRST_PAUSE if grown else min(2 * self.pause, LONGEST_PAUSE)
+        grown = (self.ready and now - self.ready >= YOUNG) or status == OVERDUE  # what hung had worked
+        self.pause = FIRST_PAUSE if grown else min(2 * self.pause, LONGEST_PAUSE_OF_READY if self.ready else LONGEST_PAUSE)
         self.start_at = now + (0.0 if grown else self.pause)
         self.popen = self.lifeline = None
         return status
@@ -155,6 +158,12 @@ class Processes:
         max_queued_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         counts = worker_counts(stages, workers)
+        for stage in stages:
+            if not isinstance(stage, str):
+                raise TypeError(f"a stage is the name of an application, like 'app:work', not {stage!r}; for functions there is Threads")
+        check_seconds("drain_seconds", drain_seconds)
+        check_seconds("grace_seconds", grace_seconds)
+        check_window(window)
         self._drain_seconds = drain_seconds
         self._loaded: Callable[[], object] = lambda: None  # called once every stage has a worker
         self._clean_up = contextlib.ExitStack()
@@ -315,6 +324,7 @@ class Processes:
                 self._selector.unregister(place.lifeline)
                 heard.append((place, place.said))
             elif place.said == b"ready\n":
+                place.ready = time.monotonic()
                 heard.append((place, place.said))
                 place.said = b""
         return heard

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import itertools
 import random
+import re
 import signal
 import socket
 import struct
@@ -588,3 +589,9 @@ def test_any_bytes_give_responses_or_our_errors(serve: Serve) -> None:
                 assert "of 5 requests were answered" in str(error)
             else:
                 assert len(responses) == 5
+
+
+@pytest.mark.parametrize("where", ["unix:/nowhere/at/all", "tcp://nowhere.invalid:80", "tcp://127.0.0.1:1"])
+def test_what_cant_be_reached_is_a_connection_error_that_names_it(where: str) -> None:
+    with Client(None, where) as client, pytest.raises(ConnectionError, match=re.escape(where)):
+        list(client.fetch(targets(1)))

@@ -414,3 +414,11 @@ def test_a_file_of_the_applications_may_be_named_like_a_module_of_pythons(start:
     server = start("prime_server", "run", "app:work", "--listen", "tcp://127.0.0.1:0", cwd=tmp_path)
     assert ask(server.address(), "GET", "/")[::2] == (200, b"from beside")
     assert server.stop() == 0
+
+
+def test_an_application_whose_thread_outlives_its_import_is_told_too(start: Start, directory: Path) -> None:
+    (directory / "stays.py").write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\nraise ValueError('no')\n")
+    server = start("prime_server", "run", "stays:work", "--listen", "tcp://127.0.0.1:0", cwd=directory)
+    assert server.finish() == 4
+    assert b"ValueError: no" in server.stderr
+    assert server.stderr.count(b"\n") == 1

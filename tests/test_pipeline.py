@@ -3,7 +3,9 @@
 The first half tells the original's own tests again. What must be known of the inside is asked of `stats()`, or of what has been in between.
 """
 
+import asyncio
 import os
+import re
 import select
 import signal
 import socket
@@ -20,7 +22,7 @@ import zmq
 from conftest import PATIENCE, Start
 from pipelines import EITHER, OURS, THEIRS, Commands, Pipeline, endpoints_over, wait_until
 
-from prime_server import Client, Interrupted, Job, Limits, ProtocolError, RequestInfo, Response, Threads
+from prime_server import Client, Interrupted, Job, Limits, Processes, ProtocolError, RequestInfo, Response, Threads
 
 
 @pytest.fixture
@@ -448,6 +450,118 @@ class Lines:
 
     def keep_alive(self, info: RequestInfo) -> bool:
         return info.key not in self.ending
+
+
+@pytest.mark.parametrize(
+    ("result", "answer"),
+    [
+        (ProtocolError("not for you", 403), b"error 403: not for you\n"),
+        (ValueError("not for anybody"), b"error 500: Internal Server Error\n"),
+        (asyncio.CancelledError(), b"error 500: Internal Server Error\n"),
+        (SystemExit(), b"error 500: Internal Server Error\n"),
+        (None, b"error 500: Internal Server Error\n"),
+        (b"", b"error 500: Internal Server Error\n"),
+        (b"fine\n", b"fine\n"),
+    ],
+)
+def test_a_failure_is_told_in_the_words_of_ones_own_protocol(result: Any, answer: bytes) -> None:
+    """And the only worker lives on, whatever it was."""
+
+    def work(job: Job) -> Any:
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    with Threads("tcp://127.0.0.1:0", [work], protocol=Lines()) as pipeline:
+        address = pipeline.endpoint.removeprefix("tcp://").split(":")
+        for _ in range(3):
+            with socket.create_connection((address[0], int(address[1])), timeout=PATIENCE) as client, client.makefile("rb") as answers:
+                client.sendall(b"a line\n")
+                assert answers.readline() == answer
+
+
+class Exiting(Lines):
+    def __init__(self, where: str, error: type[BaseException]) -> None:
+        super().__init__()
+        self.where, self.error = where, error
+
+    def fail(self, where: str) -> None:
+        if where == self.where:
+            self.where = ""
+            raise self.error
+
+    def feed(self, connection: Any, data: bytes) -> Iterable[Lines.Line]:
+        self.fail("feed")
+        return super().feed(connection, data)
+
+    def serialize(self, request: Lines.Line) -> list[bytes]:
+        self.fail("serialize")
+        return super().serialize(request)
+
+    def keep_alive(self, info: RequestInfo) -> bool:
+        self.fail("keep_alive")
+        return True
+
+    def reject(self, error: ProtocolError) -> bytes:
+        self.fail("reject")
+        return super().reject(error)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("where", ["feed", "serialize", "keep_alive", "reject"])
+def test_what_a_protocol_raises_ends_its_connection_alone(where: str, error: type[BaseException]) -> None:
+    def work(job: Job) -> bytes:
+        if job.frames[1] == b"fail":
+            raise ProtocolError("no", 400)
+        return b"fine\n"
+
+    with Threads("tcp://127.0.0.1:0", [work], protocol=Exiting(where, error)) as pipeline:
+        host, port = pipeline.endpoint.removeprefix("tcp://").split(":")
+        first = b"work\n" if where == "keep_alive" else b"fail\n"
+        for ends, line in ((True, first), (False, b"work\n")):
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as client, client.makefile("rb") as answers:
+                client.sendall(line)
+                if ends:
+                    assert answers.read() == (b"fine\n" if where == "keep_alive" else b"")
+                else:
+                    assert answers.readline() == b"fine\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"drain_seconds": -1}, ValueError, "drain_seconds is a time of 0 to 10^9 seconds, not -1"),
+        ({"drain_seconds": "x"}, TypeError, "drain_seconds is a number of seconds, not 'x'"),
+        ({"drain_seconds": float("nan")}, ValueError, "drain_seconds"),
+        ({"grace_seconds": -1}, ValueError, "grace_seconds is a time of 0 to 10^9 seconds, not -1"),
+        ({"window": 0}, ValueError, "window is 1 to 1024 jobs, not 0"),
+        ({"window": "x"}, TypeError, "window is a number of jobs, not 'x'"),
+        ({"workers": 2.0}, TypeError, "workers is a number or a list of numbers, not 2.0"),
+    ],
+)
+def test_the_arguments_of_whole_pipelines_are_checked(options: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=re.escape(says)):
+        Processes("tcp://127.0.0.1:0", ["app:work"], **options)
+    if "grace_seconds" not in options:
+        with pytest.raises(error, match=re.escape(says)):
+            Threads("tcp://127.0.0.1:0", [lambda job: None], **options)
+    with pytest.raises(TypeError, match="a stage is the name of an application, like 'app:work'"):
+        Processes("tcp://127.0.0.1:0", [len])  # type: ignore[list-item]
+
+
+async def asynchronous(job: Job) -> None:
+    pass
+
+
+def test_threads_take_no_async_function() -> None:
+    with pytest.raises(TypeError, match="this one is async"):
+        Threads("tcp://127.0.0.1:0", [asynchronous])
+
+
+def test_as_many_threads_as_one_asks_for() -> None:
+    """libzmq's bound of sockets is raised for them."""
+    with Threads("tcp://127.0.0.1:0", [lambda job: None], 300):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ cdef enum:
     FLAG_NETSTRING = 0x0100    # the client speaks netstring: the answer is one
     FLAG_RAW = 0x0200          # the client speaks a protocol of the user's: the answer is the bytes that the worker gives
     FLAG_BROKEN = 0x0400       # of a result: the response can't be completed, the connection is to be closed
+    FLAG_FAILED = 0x2000       # of a result: the work function gave none, the code and the text are our worker's
     FLAG_WHOLE = 0x4000        # of a result: its messages are pieces of a body whose length is known: time_left has the bytes
     FLAG_BEHIND = 0x8000       # its client has asked for something before it that isn't answered yet: it waits behind those that nothing is owed to
     FLAG_CANCEL = 0x0800       # no job, one frame: nobody waits for the request any more, with key 0 for any of this server's life; sent to ours only

@@ -1,6 +1,7 @@
 """`prime_workerd`: one worker of a stage, as a process of its own."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,13 @@ def command(
 
 
 def main() -> None:
-    cli.run(command)
+    try:
+        cli.run(command)
+    except SystemExit as ended:
+        if ended.code == APPLICATION_FAILED:
+            sys.stdout.flush()
+            os._exit(APPLICATION_FAILED)  # threads that the application's module has started would keep the process
+        raise
 
 
 if __name__ == "__main__":

@@ -79,3 +79,16 @@ def test_a_pipeline_of_threads_that_leaves_few_descriptors(start: Start) -> None
         assert client.recv(4096).endswith(b"\r\n11")
     assert time.monotonic() - since <= 5
     assert server.stop() == 0
+
+
+def test_clients_that_say_nothing_make_room(start: Start) -> None:
+    server = start("prime_serverd", "tcp://127.0.0.1:0", "2", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    address = server.address()
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(address))
+        since = time.monotonic()
+        with socket.create_connection(address, timeout=PATIENCE) as client:
+            client.sendall(b"GET /is_prime?possible_prime=11 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.recv(4096).endswith(b"\r\n11")
+        assert time.monotonic() - since <= 8

@@ -4,6 +4,7 @@ none takes longer than 2 s. The same where idle workers are killed before the lo
 import http.client
 import os
 import signal
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -73,6 +74,27 @@ def test_nothing_is_lost_when_the_supervisors_workers_are_killed(start: Start, d
     with Load(address, (number(n, wait=0.004) for n in range(1500))) as load, every(0.5, lambda: os.kill(children(server.pid)[0], signal.SIGKILL)):
         for thread in load.threads:
             thread.join()
+    assert load.wrong == []
+    assert load.slowest <= 2.0
+
+
+def test_killing_on_and_on_does_not_make_the_supervisor_hesitate(start: Start, directory: Path) -> None:
+    """Each is killed once it has served for a second: that is no reason to start the next one later and later."""
+    (directory / "application.py").write_text(APPLICATION)
+    server = start("prime_server", "run", "application:work", "--listen", "tcp://127.0.0.1:0", "--workers", "2", cwd=directory)
+    address = server.address()
+    began: dict[int, float] = {}
+
+    def kill_old() -> None:
+        for child in children(server.pid):
+            if time.monotonic() - began.setdefault(child, time.monotonic()) >= 1.8:  # it takes less to start
+                os.kill(child, signal.SIGKILL)
+                return
+
+    with Load(address, (number(n, wait=0.02) for n in range(2400))) as load, every(0.1, kill_old):
+        for thread in load.threads:
+            thread.join()
+    assert len(began) >= 12
     assert load.wrong == []
     assert load.slowest <= 2.0
 

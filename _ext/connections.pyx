@@ -34,6 +34,8 @@ cdef enum:
     SILENT_US = 10_000_000     # a big answer that nothing more comes of is cut off
     LOOK_US = 1_000_000
     SLOW_US = 1_000_000        # a reader that has taken nothing for so long is closed where all that is unread is too much, and so are slow writers
+    STARVING_US = 2_000_000    # and one whose worker waits for it, where all workers are taken and jobs wait for them
+    FREED_US = 100_000         # until the next one of them
     LOOKED_AT = 256            # of those that may be the slowest
     CREDIT_STEP = STREAM_WINDOW // 4  # bytes that are worth a message
     IDLE_US = 1000000          # whoever has just been answered is likely to ask again
@@ -205,6 +207,23 @@ cdef class Connections:
             self.slowest_closed += not slowest.broken
             slowest.broken = True
             self.touch(slowest)
+
+    cdef int64_t free_worker(self, int64_t now) noexcept nogil:
+        cdef Connection* slowest = self.waiting_first[<int>FOR_READER]
+        cdef int64_t at
+        while slowest != NULL and (slowest.broken or slowest.first == NULL or not slowest.first.streaming):
+            slowest = slowest.next_waiting
+        if slowest == NULL:
+            return -1
+        # The worker of the last one may not have learnt of it yet.
+        at = max(slowest.waiting_since + STARVING_US, self.freed + FREED_US)
+        if now < at:
+            return at
+        self.freed = now
+        self.slowest_closed += 1
+        slowest.broken = True
+        self.touch(slowest)
+        return now + FREED_US
 
     cdef void drop_input(self, Connection* connection) noexcept nogil:
         if self.protocol == HTTP:

@@ -161,6 +161,9 @@ cdef class Holding:
     cdef double mean(self) noexcept nogil:
         return self.taken.mean if self.taken.samples else max(self.service, 0)
 
+    cdef bint starved(self) noexcept nogil:
+        return self.known > 0 and self.workers.ranks[0].count == 0 and queued(&self.jobs) > 0
+
     cdef size_t ahead(self, bint behind) noexcept nogil:
         """Jobs before one that comes now; 0 where it needn't wait for them, as far as is known."""
         cdef size_t ahead = ahead_of(&self.jobs, behind)

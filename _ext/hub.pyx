@@ -666,6 +666,8 @@ cdef class Hub:
                 next = sooner(next, now + RETRY_US)
         for stage in range(self.stage_count):
             next = sooner(next, (<Balancer>self.stages[stage]).tick(now))
+            if self.edge is not None and self.sessions.streams != NULL and (<Balancer>self.stages[stage]).starved():
+                next = sooner(next, self.sessions.free_worker(now))
             if self.downstreams[stage].mourned:
                 self.downstreams[stage].look |= now - self.downstreams[stage].mourned >= MOURNING_US
                 next = sooner(next, self.downstreams[stage].mourned + MOURNING_US)

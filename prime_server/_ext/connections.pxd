@@ -101,6 +101,7 @@ cdef struct Credit:            # for the worker of a response in parts
     uint64_t total             # bytes that it may send in all
 
 cdef class Connections:
+    cdef int64_t freed         # when a client was last closed for its worker's sake
     cdef int protocol
     cdef Limits limits
     cdef size_t netstring_limit
@@ -142,6 +143,9 @@ cdef class Connections:
     cdef void closed(self, Connection* connection) noexcept nogil
     cdef void free_ended(self) noexcept nogil
     # Ends the connection that has been idle longest, if one has been for a while; it is closed once it is looked at. False: there is none.
+    # Jobs wait for a worker, and none is idle: closes the client that has kept one waiting longest, if that is too long. When it will be too long, or
+    # -1: none keeps one waiting.
+    cdef int64_t free_worker(self, int64_t now) noexcept nogil
     cdef bint make_room(self, int64_t now) noexcept nogil
     # Whether to read from it now.
     cdef bint reads(self, Connection* connection) noexcept nogil

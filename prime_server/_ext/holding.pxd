@@ -51,6 +51,8 @@ cdef class Holding:
     cdef size_t pending(self) noexcept nogil
     # What a job takes, us; 0: not known yet.
     cdef double mean(self) noexcept nogil
+    # Jobs wait, and no worker is idle.
+    cdef bint starved(self) noexcept nogil
     # How long a job that came now would wait for a worker, as far as can be told, and with some certainty at the least: us.
     cdef int64_t expected_wait(self, bint behind) noexcept nogil
     cdef int64_t least_wait(self, bint behind) noexcept nogil

@@ -101,3 +101,33 @@ def reads_all(client: socket.socket, size: int) -> bool:
             if read >= size:
                 return True
     return False
+
+
+APPLICATION = """
+from prime_server import Response
+
+def work(job):
+    return Response(200, bytes(int(job.request.query["size"][0])))
+"""
+
+
+def test_clients_that_keep_every_worker_waiting_give_way(start: Start, directory: Path) -> None:
+    """As many as there are workers ask for more than is under way at once, and read nothing. Where no job waits for a worker they are let be."""
+    (directory / "big.py").write_text(APPLICATION)
+    server = start("prime_server", "run", "big:work", "--listen", "tcp://127.0.0.1:0", "--workers", "2", cwd=directory)
+    address = server.address()
+
+    def ask(size: int, patience: float = PATIENCE) -> socket.socket:
+        client = socket.create_connection(address, timeout=patience)
+        client.sendall(f"GET /?size={size} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        return client
+
+    with ask(80 * MB) as one, ask(80 * MB) as other:
+        for client in (one, other):
+            client.recv(1)  # its answer is there
+        time.sleep(3.0)  # longer than they would be borne with
+        since = time.monotonic()
+        with ask(10) as good:
+            assert reads_all(good, 10)
+        assert time.monotonic() - since <= 1.0
+        assert sorted(reads_all(client, 80 * MB) for client in (one, other)) == [False, True]

@@ -28,7 +28,7 @@ class Worker:
     or a protocol of the user's, `bytes` and `str` are answers too; under HTTP they are not. An iterator, or a generator function as `work`, is
     `Response(200, iterator)`: an answer in parts (see `Response`). An exception is answered by 500, or by its own
     `status` where it is 400 to 599, and logged with its traceback to the logger `prime_server`; so is any other result. `Interrupted`, which
-    `Job.check` raises, ends the job without an answer. `KeyboardInterrupt` and `SystemExit` end the worker, after its client got a 500.
+    `Job.check` raises, ends the job without an answer. `KeyboardInterrupt` and `SystemExit` end `work()`, after the client got a 500.
     A `NativeWork` is called without the GIL.
 
     `cleanup()` is called after each job, when its result is on its way. `heartbeat` is what the proxy's `choose` function sees of this worker while

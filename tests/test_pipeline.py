@@ -6,6 +6,7 @@ The first half tells the original's own tests again. What must be known of the i
 import asyncio
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -558,6 +559,7 @@ def test_threads_take_no_async_function() -> None:
         Threads("tcp://127.0.0.1:0", [asynchronous])
 
 
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 8192, reason="they take some thousands of descriptors")
 def test_as_many_threads_as_one_asks_for() -> None:
     """libzmq's bound of sockets is raised for them."""
     with Threads("tcp://127.0.0.1:0", [lambda job: None], 300):
